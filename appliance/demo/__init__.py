@@ -1,0 +1,1 @@
+"""The demonstration bundle, its pictures and where they lie; drawings, not patients."""

@@ -1,0 +1,1 @@
+"""What the box tells its host and its network: readiness to systemd, presence over mDNS."""

@@ -1,0 +1,1 @@
+"""Reading and measuring images without trusting them."""

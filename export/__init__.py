@@ -1,0 +1,1 @@
+"""Workstation side: a Hugging Face checkpoint becomes a quantized ONNX bundle; never imported on the box."""

@@ -1,0 +1,1 @@
+"""The demonstration model: drawings with known attributes, training, accuracy card."""
