@@ -59,7 +59,9 @@ ASSESSMENT_SCHEMA: Final[dict[str, Any]] = {
     "title": "dermstation assessment",
     # Three closed shapes, so that what cannot be seen cannot be stated.
     "anyOf": [
-        _object({"quality": _one_of(("ok",)), **_FINDINGS, "number": _one_of(NUMBERS[1:]), "description": _DESCRIPTION}),
+        _object(
+            {"quality": _one_of(("ok",)), **_FINDINGS, "number": _one_of(NUMBERS[1:]), "description": _DESCRIPTION}
+        ),
         _object(
             {
                 "quality": _one_of(("ok",)),
@@ -135,4 +137,4 @@ def _matches(value: object, schema: dict[str, Any]) -> bool:
         case _:
             if not isinstance(value, str) or value not in schema.get("enum", [value]):
                 return False
-            return schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+            return bool(schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)))

@@ -1,0 +1,5 @@
+"""`python -m appliance` is `dermstation`."""
+
+from appliance.cli import main
+
+main()

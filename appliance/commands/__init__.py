@@ -1,0 +1,1 @@
+"""The sub-commands of `dermstation` that need nothing above this package."""

@@ -1,0 +1,246 @@
+"""The bundle: the one contract between export and runtime, and the check that it is whole before anything opens it.
+
+A bundle is a folder with `bundle.json` and the files that it lists, nothing else. ONNX Runtime is not trusted to guard
+it: it loads external data through a hard link, so links, sizes and digests are checked here first.
+Source: `appliance/medgemma/DESIGN.md`, "The bundle".
+"""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from appliance.errors import BundleError
+from appliance.medgemma.spec import GemmaSpec
+
+SCHEMA_VERSION: Final = 1
+MANIFEST_NAME: Final = "bundle.json"
+MANIFEST_MAX_BYTES: Final = 4 << 20
+_READ_BYTES: Final = 1 << 20
+
+# Graph inputs and outputs. B = 1, T = tokens in this run, S = tokens in the cache afterwards, C = cache length,
+# H = hidden_size, M = mm_tokens_per_image, K = positions whose logits are wanted, V = vocab_size.
+PIXEL_VALUES: Final = "pixel_values"
+"""float32 [N, 3, image_size, image_size], RGB, range [-1, 1]."""
+IMAGE_FEATURES: Final = "image_features"
+"""float32 [N, M, H]; not to be scaled."""
+INPUT_IDS: Final = "input_ids"
+"""int64 [1, T]."""
+INPUTS_EMBEDS: Final = "inputs_embeds"
+"""float32 [1, T, H]; text embeddings come out of `embedding.onnx` already scaled by sqrt(H)."""
+POSITION_IDS: Final = "position_ids"
+"""int64 [1, T], counted from 0 at `<bos>`."""
+ATTENTION_BIAS: Final = "attention_bias"
+"""float32 [1, 1, T, S], added to the scores of full layers: 0 where the query may look, very negative elsewhere."""
+ATTENTION_BIAS_SLIDING: Final = "attention_bias_sliding"
+"""The same for sliding layers; not an input where the checkpoint has none."""
+SEQLENS_K: Final = "seqlens_k"
+"""int32 [1], S - 1."""
+TOTAL_SEQUENCE_LENGTH: Final = "total_sequence_length"
+"""int32 [] (a scalar, on the CPU), S."""
+LOGITS_INDICES: Final = "logits_indices"
+"""int64 [K], positions within this run whose logits are wanted."""
+LOGITS: Final = "logits"
+"""float32 [1, K, V]."""
+HIDDEN_STATES: Final = "hidden_states"
+"""float32 [1, K, H], after the final norm, at `logits_indices`."""
+
+
+def past_name(layer: int, part: Literal["key", "value"]) -> str:
+    """Name the cache input of a layer: float32 [1, num_key_value_heads, C, head_dim]."""
+    return f"past_key_values.{layer}.{part}"
+
+
+def present_name(layer: int, part: Literal["key", "value"]) -> str:
+    """Name the cache output of a layer, bound to the same buffer as its input."""
+    return f"present.{layer}.{part}"
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one file of the bundle must be."""
+
+    size_bytes: int
+    sha256: str
+    """Lower-case hexadecimal."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the weights came from."""
+
+    checkpoint: str
+    """Hub id or folder name."""
+    revision: str | None
+    files: dict[str, str]
+    """SHA-256 of every checkpoint file that was read."""
+
+
+class Precision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Number format of each part's matrices; norms and the residual stream are float32 in all of them."""
+
+    decoder: Literal["int4", "int8", "float32"]
+    embedding: Literal["int4", "int8", "float32"]
+    vision: Literal["int8", "float16", "float32"] | None
+
+
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a photo becomes `pixel_values`: padded to a square, bilinear, (x * rescale_factor - mean) / std."""
+
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    rescale_factor: float
+
+
+class Licence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the licence asks to be written; a bundle without it is refused."""
+
+    name: str
+    notice_file: str
+    modification_statement: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `bundle.json`."""
+
+    schema_version: int
+    name: str
+    exporter: str
+    """`dermstation` and its version."""
+    source: Source
+    architecture: GemmaSpec
+    precision: Precision
+    preprocessing: Preprocessing
+    chat_template: str
+    """Jinja source; may be the exporter's fallback, Gemma 3's own."""
+    licence: Licence
+    graphs: dict[Literal["vision", "embedding", "decoder"], str]
+    """File name of each graph; `vision` is absent from a text-only bundle."""
+    tokenizer_file: str
+    files: dict[str, FileRecord]
+    """Every file beside `bundle.json`."""
+    warning: str | None = None
+    """A sentence that every face shows beside the model's text, such as that the model is a demonstration."""
+    parity: dict[str, Any] | None = None
+    """Result of `dermstation export --verify`."""
+    card: dict[str, Any] | None = None
+    """Measured accuracy, where it was measured."""
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle whose every file has been checked."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+    """Digest of `bundle.json`, which in turn fixes every other file: the identity of the model."""
+
+    def graph_path(self, graph: Literal["vision", "embedding", "decoder"]) -> Path:
+        """Return the path of a graph's ONNX file.
+
+        Raises:
+            BundleError: The bundle is text-only and has no such graph.
+        """
+        name = self.manifest.graphs.get(graph)
+        if name is None:
+            raise BundleError(f"The bundle {self.path} has no {graph} graph: it takes text only.")
+        return self.path / name
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """Path of `tokenizer.json`."""
+        return self.path / self.manifest.tokenizer_file
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Check a bundle from end to end.
+
+    Args:
+        path: Folder that holds `bundle.json`.
+
+    Raises:
+        BundleError: A file is missing, extra, changed, a link, or larger than recorded; or `bundle.json` is not one
+            that this version reads.
+    """
+    content = _read_manifest(path)
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{path / MANIFEST_NAME} is not a bundle description: {error}.") from error
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            f"The bundle {path} has format {manifest.schema_version}; this version reads {SCHEMA_VERSION}."
+        )
+    _check_references(path, manifest)
+    _check_files(path, manifest)
+    return Bundle(path=path, manifest=manifest, sha256=hashlib.sha256(content).hexdigest())
+
+
+def manifest_to_json(manifest: Manifest) -> bytes:
+    """Return the bytes of `bundle.json`: indented, keys in their declared order, newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def file_record(path: Path) -> FileRecord:
+    """Measure one file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return FileRecord(size_bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def _read_manifest(path: Path) -> bytes:
+    try:
+        with (path / MANIFEST_NAME).open("rb") as file:
+            content = file.read(MANIFEST_MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise BundleError(f"There is no model bundle at {path}: {MANIFEST_NAME} is missing.") from error
+    except OSError as error:
+        raise BundleError(f"The model bundle at {path} cannot be read: {error.strerror}.") from error
+    if len(content) > MANIFEST_MAX_BYTES:
+        raise BundleError(f"{path / MANIFEST_NAME} is larger than {MANIFEST_MAX_BYTES} bytes.")
+    return content
+
+
+def _check_references(path: Path, manifest: Manifest) -> None:
+    """Every file that the manifest names must be one that it lists, so that nothing unchecked is opened."""
+    named = {*manifest.graphs.values(), manifest.tokenizer_file, manifest.licence.notice_file}
+    for name in sorted(named - manifest.files.keys()):
+        raise BundleError(f"The bundle {path} names {name} but does not list it.")
+    for graph in ("embedding", "decoder"):
+        if graph not in manifest.graphs:
+            raise BundleError(f"The bundle {path} has no {graph} graph.")
+
+
+def _check_files(path: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        if name != os.path.basename(name) or name in {MANIFEST_NAME, ".", ".."}:
+            raise BundleError(f"The bundle {path} lists {name!r}, which is not a plain file name.")
+    present = {entry.name for entry in os.scandir(path)} - {MANIFEST_NAME}
+    for name in sorted(manifest.files.keys() - present):
+        raise BundleError(f"The bundle {path} is damaged: {name} is missing.")
+    for name in sorted(present - manifest.files.keys()):
+        raise BundleError(f"The bundle {path} holds {name}, which it does not list; remove it or export again.")
+    for name, record in manifest.files.items():
+        _check_file(path / name, record)
+
+
+def _check_file(path: Path, record: FileRecord) -> None:
+    # One descriptor for all three checks, opened without following links, so that the file cannot be swapped between.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise BundleError(f"The bundle is damaged: {path} is a link or cannot be read ({error.strerror}).") from error
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise BundleError(f"The bundle is refused: {path} is a link, not a file of its own.")
+        if status.st_size != record.size_bytes:
+            raise BundleError(
+                f"The bundle is damaged: {path} has {status.st_size} bytes instead of {record.size_bytes}."
+            )
+        digest = hashlib.sha256()
+        while chunk := file.read(_READ_BYTES):
+            digest.update(chunk)
+    if digest.hexdigest() != record.sha256:
+        raise BundleError(f"The bundle is damaged: {path} has changed since it was exported.")
