@@ -1,4 +1,4 @@
-"""The station's settings: one TOML file, read once at start into frozen values; what is unknown or out of range refuses.
+"""The station's settings: one TOML file, read once at start into frozen values; anything unknown is refused.
 
 Command-line flags override single values through `msgspec.structs.replace`; nothing reads the environment.
 """
