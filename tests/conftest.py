@@ -1,0 +1,39 @@
+"""What every test shares: the opt-in flags and one seed that is printed and can be given back."""
+
+import random
+
+import pytest
+
+OPT_IN = {
+    "hardware": "needs a real device: run with --hardware",
+    "slow": "takes minutes: run with --slow",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for marker, reason in OPT_IN.items():
+        parser.addoption(f"--{marker}", action="store_true", help=f"also run tests that {reason.split(':')[0]}")
+    parser.addoption("--seed", type=int, default=None, help="seed of the randomised tests; printed at the top")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.seed is None:
+        config.option.seed = random.SystemRandom().randrange(2**32)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.option.seed} (repeat with --seed)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker, reason in OPT_IN.items():
+            if marker in item.keywords and not config.getoption(f"--{marker}"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The run's seed; a randomised test starts its own generator from it."""
+    value: int = request.config.option.seed
+    return value
