@@ -4,17 +4,15 @@ Every dimension is a parameter, so that tests meet shapes nobody tuned for. Weig
 network changes the result. The tokenizer is a byte-fallback BPE like Gemma's, with the same special tokens.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from checkpoint_files import IMAGE_TOKEN, make_tokenizer, write_json, write_safetensors
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-
-from checkpoint_files import IMAGE_TOKEN, make_tokenizer, write_json, write_safetensors
 
 Style = Literal["hub", "saved", "new"]
 """`hub`: as in the published files; `saved`: as transformers 5 saves; `new`: every tensor name begins with `model.`."""
