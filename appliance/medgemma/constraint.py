@@ -1,0 +1,102 @@
+"""Answers that obey a JSON schema: which tokens may come next, by `llguidance`.
+
+JSON is compact (no whitespace between tokens), so that there is one spelling and the model cannot wander in blanks.
+`llguidance` is imported when the first schema comes: most of its cost is reading the vocabulary.
+"""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.errors import PromptError
+from appliance.medgemma.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+
+class JsonConstraint:
+    """The state of one answer within its schema."""
+
+    def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the JSON value is whole and nothing can follow it."""
+        return bool(self._matcher.is_stopped())
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits with -inf for every token that may not come next.
+
+        Args:
+            logits: float32 [V].
+
+        Raises:
+            PromptError: The schema needs more work than the library allows.
+        """
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._check()
+        allowed = np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
+        return np.where(allowed, logits, np.float32(-np.inf))
+
+    def accept(self, token_id: int) -> None:
+        """Move on by one token, which `mask` allowed.
+
+        Raises:
+            PromptError: The library refuses the token.
+        """
+        self._matcher.consume_token(token_id)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise PromptError(f"The JSON schema cannot be followed: {_first_line(self._matcher.get_error())}.")
+
+
+class ConstraintCompiler:
+    """Makes constraints for one vocabulary; safe to call from several threads."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._vocab_size = vocab_size
+        self._eos_token_ids = list(eos_token_ids)
+        self._lock = threading.Lock()
+        self._vocabulary: LLTokenizer | None = None
+
+    def compile(self, schema: Mapping[str, Any]) -> JsonConstraint:
+        """Start an answer of a schema.
+
+        Raises:
+            PromptError: The schema uses something that cannot be enforced.
+        """
+        import llguidance
+
+        options = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+        try:
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options)
+        except (ValueError, TypeError) as error:
+            raise PromptError(f"The JSON schema cannot be read: {_first_line(str(error))}.") from error
+        matcher = llguidance.LLMatcher(self._read_vocabulary(), grammar, log_level=0)
+        if matcher.is_error():
+            raise PromptError(f"The JSON schema cannot be enforced: {_first_line(matcher.get_error())}.")
+        return JsonConstraint(matcher, self._vocab_size)
+
+    def _read_vocabulary(self) -> "LLTokenizer":
+        import llguidance
+
+        with self._lock:
+            if self._vocabulary is None:
+                self._vocabulary = llguidance.LLTokenizer(
+                    self._tokenizer.to_json(), n_vocab=self._vocab_size, eos_token=self._eos_token_ids
+                )
+            return self._vocabulary
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0].rstrip(".")
