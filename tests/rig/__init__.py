@@ -1,0 +1,1 @@
+"""Real neighbours for tests: machines on a LAN, and the foreign programs that run on them."""
