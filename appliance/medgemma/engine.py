@@ -3,16 +3,29 @@
 It has no records, no network and no queue: one generation at a time, the caller decides whose.
 """
 
+import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from appliance.medgemma.bundle import Bundle
+from appliance.errors import EngineUnavailableError, PromptError
+from appliance.medgemma.bundle import Bundle, load_bundle
 from appliance.medgemma.generation import Generation, GenerationOptions, Message, Piece
+from appliance.medgemma.interrupt import Interrupt
+from appliance.medgemma.parts import Parts, open_parts
+from appliance.medgemma.prompt import Prompt
+from appliance.medgemma.run import Run, check_options
+from appliance.medgemma.sessions import Brake, Compute, InterruptedRunError, available_cores
 from appliance.medgemma.vision import ImageFeatures
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_CONTEXT_LENGTH = 4096
+"""Tokens: a dozen photos and their questions; 1.1 GB of cache at the 4B shape once it is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +46,37 @@ class RuntimeOptions:
 class MedGemma:
     """A loaded model; a context manager. `encode_image` and `generate` may be called from different threads."""
 
-    bundle: Bundle
-    context_length: int
-    load_s: float
-    providers: tuple[str, ...]
-    """The execution providers that the decoder's session really got."""
+    def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
+        """Open a checked bundle; `load` is the usual way in.
+
+        Raises:
+            BundleError: A part of it does not open.
+        """
+        limit = bundle.manifest.architecture.text.max_position_embeddings
+        compute = Compute(threads=options.threads or available_cores(), provider=options.provider)
+        self.bundle = bundle
+        self.context_length = min(options.context_length or DEFAULT_CONTEXT_LENGTH, limit)
+        """Tokens that a prompt and its answer may have together."""
+        self.load_s = 0.0
+        """Seconds that `load` took."""
+        self._chunk_tokens = options.prefill_chunk_tokens
+        self._open_parts: Parts | None = open_parts(bundle, compute, self.context_length, options.feature_cache_images)
+        self.providers = self._open_parts.providers
+        """The execution providers that the decoder's session really got."""
+        self._turn = threading.Lock()
 
     @classmethod
     def load(cls, path: Path, options: RuntimeOptions | None = None) -> Self:
-        """Check the bundle and open it.
+        """Check a bundle from end to end and open it.
 
         Raises:
             BundleError: The bundle is missing, damaged or does not open.
         """
-        raise NotImplementedError
+        started_s = time.monotonic()
+        model = cls(load_bundle(path), options or RuntimeOptions())
+        model.load_s = time.monotonic() - started_s
+        logger.info("bundle loaded name=%s load_s=%.2f", model.bundle.manifest.name, model.load_s)
+        return model
 
     def __enter__(self) -> Self:
         return self
@@ -64,9 +94,9 @@ class MedGemma:
 
         Raises:
             ImageError: The bytes are not a picture that this box reads.
-            BundleError: The bundle takes text only.
+            PromptError: The model takes text only.
         """
-        raise NotImplementedError
+        return self._parts.encode_image(content, Brake())
 
     def check_prompt(self, messages: Sequence[Message]) -> int:
         """Count the prompt's tokens without running anything.
@@ -74,12 +104,14 @@ class MedGemma:
         Raises:
             PromptError: The prompt does not fit into the context, or the chat template refuses it.
         """
-        raise NotImplementedError
+        return len(self._prompt(messages).token_ids)
 
     def generate(
         self, messages: Sequence[Message], options: GenerationOptions, *, cancel: threading.Event | None = None
     ) -> Iterator[Piece | Generation]:
         """Answer: pieces as they come, then exactly one `Generation` as the last item.
+
+        Closing the iterator ends the run. A second run waits until the first is over.
 
         Args:
             messages: The conversation, ending with the user's turn.
@@ -87,11 +119,58 @@ class MedGemma:
             cancel: Once set, the run ends within one token, with finish reason `cancelled`.
 
         Raises:
-            PromptError: As `check_prompt`; at the call, not at the first piece.
-            ImageError: A photo is unreadable.
+            PromptError: As `check_prompt`, or an option or the schema makes no sense; at the call.
+            ImageError: A photo is unreadable; at the first item.
+            InferenceError: A graph fails; at an item.
         """
-        raise NotImplementedError
+        check_options(options)
+        parts, prompt = self._parts, self._prompt(messages)
+        constraint = None if options.json_schema is None else parts.constraints.compile(options.json_schema)
+        run = Run(prompt, options, parts.tokenizer, self.bundle.manifest.architecture.tokens, constraint)
+        return self._answer(parts, run, cancel)
 
     def close(self) -> None:
-        """Free the sessions and the cache; the model cannot be used afterwards."""
-        raise NotImplementedError
+        """Free the sessions and the cache, once a run that has begun is over; the model takes no new one."""
+        self._open_parts = None
+
+    def _answer(self, parts: Parts, run: Run, cancel: threading.Event | None) -> Iterator[Piece | Generation]:
+        brake = Brake()
+        with Interrupt(cancel, run.options.deadline_s, brake.pull) as interrupt:
+            if interrupt.acquire(self._turn):
+                try:
+                    yield from self._pieces(parts, run, interrupt, brake)
+                finally:
+                    self._turn.release()
+            yield from run.end(interrupt.reason, self.load_s)
+
+    def _pieces(self, parts: Parts, run: Run, interrupt: Interrupt, brake: Brake) -> Iterator[Piece]:
+        """Yield the answer token by token until it ends or is interrupted."""
+        try:
+            with run.measure("vision"):
+                features = [parts.encode_image(image.content, brake).values for image in run.prompt.images]
+            with run.measure("prefill"):
+                logits = parts.decoder.prefill(run.prompt, features, self._chunk_tokens, brake)
+            while True:
+                with run.measure("decode"):
+                    piece = run.choose(logits)
+                yield piece
+                if run.is_over(is_full=parts.decoder.is_full) or interrupt.reason is not None:
+                    return
+                with run.measure("decode"):
+                    logits = parts.decoder.step(piece.token_ids[0], brake)
+        except InterruptedRunError:
+            return
+
+    @property
+    def _parts(self) -> Parts:
+        if self._open_parts is None:
+            raise EngineUnavailableError("The model is closed.")
+        return self._open_parts
+
+    def _prompt(self, messages: Sequence[Message]) -> Prompt:
+        prompt = self._parts.prompts.build(messages)
+        if len(prompt.token_ids) > self.context_length:
+            raise PromptError(
+                f"The prompt has {len(prompt.token_ids)} tokens; the context takes at most {self.context_length}."
+            )
+        return prompt

@@ -1,0 +1,148 @@
+"""One generation: which token comes next, what is shown of it, and why it ends.
+
+It runs no graph: logits come in, pieces go out. Order of a choice: bans, then the schema, then the sampler.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.errors import PromptError
+from appliance.medgemma.answer import Answer
+from appliance.medgemma.constraint import JsonConstraint
+from appliance.medgemma.generation import (
+    FinishReason,
+    Generation,
+    GenerationOptions,
+    Piece,
+    Timings,
+    TokenLogprob,
+)
+from appliance.medgemma.prompt import Prompt
+from appliance.medgemma.sampler import Sampler, token_logprob
+from appliance.medgemma.spec import TokenSpec
+from appliance.medgemma.tokenizer import Tokenizer
+
+Part = Literal["vision", "prefill", "decode"]
+
+
+class Run:
+    """The state of one generation."""
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        options: GenerationOptions,
+        tokenizer: Tokenizer,
+        tokens: TokenSpec,
+        constraint: JsonConstraint | None,
+    ) -> None:
+        self.prompt = prompt
+        self.options = options
+        self._tokenizer = tokenizer
+        self._constraint = constraint
+        self._sampler = Sampler(options)
+        self._banned_ids = _banned_ids(options, tokens)
+        self._answer = Answer(tokenizer, tokens, options.stop)
+        self._finish_reason: FinishReason | None = None
+        self._seconds: dict[Part, float] = {"vision": 0.0, "prefill": 0.0, "decode": 0.0}
+
+    @contextmanager
+    def measure(self, part: Part) -> Iterator[None]:
+        """Add the time inside the `with` to a part; time in which the caller holds a piece is in none."""
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[part] += time.monotonic() - started_s
+
+    def choose(self, logits: NDArray[np.float32]) -> Piece:
+        """Choose the next token and return what it adds to the answer.
+
+        Args:
+            logits: float32 [V]; banned tokens are overwritten with -inf.
+        """
+        logits[self._banned_ids] = -np.inf
+        if self._constraint is not None:
+            logits = self._constraint.mask(logits)
+        token_id = self._sampler.choose(logits)
+        if self._constraint is not None:
+            self._constraint.accept(token_id)
+        return Piece(text=self._answer.push(token_id), token_ids=(token_id,), logprobs=self._logprobs(logits, token_id))
+
+    def is_over(self, *, is_full: bool) -> bool:
+        """Decide whether the answer ends with the token chosen last.
+
+        Args:
+            is_full: Whether the cache has no room for another token.
+        """
+        if self._answer.is_finished or (self._constraint is not None and self._constraint.is_complete):
+            self._finish_reason = "stop"
+        elif is_full or len(self._answer.token_ids) >= self.options.max_tokens:
+            self._finish_reason = "length"
+        return self._finish_reason is not None
+
+    def end(self, interruption: Literal["cancelled", "deadline"] | None, load_s: float) -> Iterator[Piece | Generation]:
+        """Yield the text that was held back, if any, and the `Generation`.
+
+        Args:
+            interruption: Why the run ended, where it did not end by itself.
+            load_s: Seconds that loading the model took.
+        """
+        rest = self._answer.flush()
+        if rest:
+            yield Piece(text=rest)
+        finish_reason = self._finish_reason or interruption
+        if finish_reason is None:
+            raise RuntimeError("a run ended without a reason")
+        timings = Timings(
+            load_s=load_s,
+            vision_s=self._seconds["vision"],
+            prefill_s=self._seconds["prefill"],
+            decode_s=self._seconds["decode"],
+            prompt_tokens=len(self.prompt.token_ids),
+            generated_tokens=len(self._answer.token_ids),
+        )
+        yield Generation(
+            text=self._answer.text,
+            thought=self._answer.thought,
+            prompt_token_ids=self.prompt.token_ids,
+            token_ids=tuple(self._answer.token_ids),
+            finish_reason=finish_reason,
+            timings=timings,
+        )
+
+    def _logprobs(self, logits: NDArray[np.float32], token_id: int) -> tuple[TokenLogprob, ...]:
+        if self.options.top_logprobs is None:
+            return ()
+        return (token_logprob(logits, token_id, self.options.top_logprobs, self._tokenizer.token_text),)
+
+
+def check_options(options: GenerationOptions) -> None:
+    """Refuse options that mean nothing.
+
+    Raises:
+        PromptError: A number is out of its range.
+    """
+    limits = (
+        ("max_tokens", options.max_tokens, options.max_tokens >= 1, "at least 1"),
+        ("temperature", options.temperature, 0 <= options.temperature < float("inf"), "0 or more"),
+        ("top_k", options.top_k, options.top_k is None or options.top_k >= 1, "at least 1"),
+        ("top_p", options.top_p, 0 < options.top_p <= 1, "above 0 and at most 1"),
+        ("seed", options.seed, options.seed is None or options.seed >= 0, "0 or more"),
+        ("deadline_s", options.deadline_s, options.deadline_s is None or options.deadline_s >= 0, "0 or more"),
+    )
+    for name, value, is_valid, rule in limits:
+        if not is_valid:
+            raise PromptError(f"{name} must be {rule}, not {value}.")
+
+
+def _banned_ids(options: GenerationOptions, tokens: TokenSpec) -> list[int]:
+    is_thought_banned = options.json_schema is not None if options.ban_thought is None else options.ban_thought
+    if is_thought_banned and tokens.thought_start_token_id is not None:
+        return [tokens.thought_start_token_id]
+    return []

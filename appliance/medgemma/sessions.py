@@ -1,0 +1,173 @@
+"""ONNX Runtime behind a small door: how sessions are opened, and its many errors turned into ours.
+
+Nothing is opened here that `load_bundle` has not checked. The library is imported when the first session opens.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.errors import BundleError, DermstationError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+logger = logging.getLogger(__name__)
+
+Provider = Literal["auto", "cpu", "cuda"]
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
+_ERROR_ONLY: Final = 3
+"""ONNX Runtime's log severity: its warnings are about its own graph passes."""
+
+
+class InferenceError(DermstationError):
+    """A graph failed while it ran, such as for want of memory."""
+
+    message_key = "error.inference"
+    exit_code = 70  # EX_SOFTWARE
+
+
+class InterruptedRunError(Exception):
+    """A run ended because its brake was pulled; never leaves the engine."""
+
+
+class Brake:
+    """Stops every run that it was given to, now and later."""
+
+    def __init__(self) -> None:
+        import onnxruntime as ort
+
+        self.run_options = ort.RunOptions()
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether runs end."""
+        return bool(self.run_options.terminate)
+
+    def pull(self) -> None:
+        """End the current run within one node of its graph; safe to call from another thread."""
+        self.run_options.terminate = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """Where and how widely graphs run."""
+
+    threads: int
+    provider: Provider
+
+
+class Session:
+    """One open graph."""
+
+    def __init__(self, path: Path, compute: Compute) -> None:
+        """Open a graph.
+
+        Raises:
+            BundleError: ONNX Runtime refuses it.
+        """
+        import onnxruntime as ort
+
+        self._name = path.name
+        self._errors = _foreign_errors()
+        try:
+            self._session = ort.InferenceSession(
+                path, _session_options(compute), providers=_wanted_providers(compute.provider)
+            )
+        except self._errors as error:
+            raise BundleError(f"ONNX Runtime cannot open {path}: {_one_line(error)}.") from error
+        self.providers = tuple(self._session.get_providers())
+        self.input_names = frozenset(value.name for value in self._session.get_inputs())
+        self.output_names = tuple(value.name for value in self._session.get_outputs())
+        if compute.provider == "cuda" and _CUDA not in self.providers:
+            logger.warning("no CUDA for graph=%s: running on providers=%s", self._name, ",".join(self.providers))
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Where the session's large buffers belong."""
+        return "cuda" if _CUDA in self.providers else "cpu"
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]], brake: Brake) -> list[NDArray[np.float32]]:
+        """Run the graph on arrays.
+
+        Raises:
+            InferenceError: The graph fails.
+            InterruptedRunError: The brake was pulled.
+        """
+        try:
+            return list(self._session.run(list(outputs), dict(feeds), brake.run_options))
+        except self._errors as error:
+            raise self._translated(error, brake) from error
+
+    def binding(self) -> "ort.IOBinding":
+        """Return a new binding of buffers to this graph's inputs and outputs."""
+        return self._session.io_binding()
+
+    def run_bound(self, binding: "ort.IOBinding", brake: Brake) -> None:
+        """Run the graph on bound buffers.
+
+        Raises:
+            InferenceError: The graph fails.
+            InterruptedRunError: The brake was pulled.
+        """
+        try:
+            self._session.run_with_iobinding(binding, brake.run_options)
+        except self._errors as error:
+            raise self._translated(error, brake) from error
+
+    def _translated(self, error: Exception, brake: Brake) -> Exception:
+        if brake.is_pulled:
+            return InterruptedRunError()
+        return InferenceError(f"The model's graph {self._name} failed: {_one_line(error)}.")
+
+
+def available_cores() -> int:
+    """Count the physical cores that this process may use; hyper-threads of one core share its arithmetic units."""
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text(encoding="ascii"))
+        except OSError:
+            cores.add(str(cpu))  # a container may hide the topology: then every CPU counts
+    return len(cores)
+
+
+def _session_options(compute: Compute) -> "ort.SessionOptions":
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = compute.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _ERROR_ONLY
+    return options
+
+
+def _wanted_providers(provider: Provider) -> list[str]:
+    import onnxruntime as ort
+
+    if provider == "cpu" or (provider == "auto" and _CUDA not in ort.get_available_providers()):
+        return [_CPU]
+    return [_CUDA, _CPU]
+
+
+def _foreign_errors() -> tuple[type[Exception], ...]:
+    """Return ONNX Runtime's exceptions: they share no base class but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
+    return (*found, RuntimeError, ValueError)
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
