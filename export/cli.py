@@ -1,0 +1,124 @@
+"""The command `dermstation export`: a checkpoint in, a bundle out; or a bundle compared with its checkpoint.
+
+It parses, shows progress and passes on; every error is a `DermstationError` that the caller turns into one sentence.
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from appliance.errors import DermstationError
+from export.errors import CheckpointError, ExportError
+from export.exporter import ExportOptions, export_checkpoint
+from export.hub import locate_checkpoint
+
+_INT_OR_FLOAT = click.Choice(["int4", "int8", "float32"])
+_DEFAULTS = ExportOptions()
+
+
+class _Bar:
+    """Progress on stderr; nothing but the last line where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task("Reading", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, what: str, total_bytes: int) -> None:
+        """Start a new part."""
+        self._progress.reset(self._task, total=total_bytes, description=what)
+
+    def advance(self, size_bytes: int) -> None:
+        """Move the bar."""
+        self._progress.advance(self._task, size_bytes)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("checkpoint", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder that the bundle becomes.")
+@click.option("--decoder", type=_INT_OR_FLOAT, default=_DEFAULTS.decoder, show_default=True, help="Decoder matrices.")
+@click.option(
+    "--embedding", type=_INT_OR_FLOAT, default=_DEFAULTS.embedding, show_default=True, help="Embedding table and head."
+)
+@click.option(
+    "--vision",
+    type=click.Choice(["int8", "float16", "float32"]),
+    default=_DEFAULTS.vision,
+    show_default=True,
+    help="Matrices of the vision tower.",
+)
+@click.option("--name", help="Name of the bundle; the checkpoint's own by default.")
+@click.option("--licence", help="Licence of the weights, if the checkpoint does not say: an SPDX id or a name.")
+@click.option("--warning", help="Sentence that every screen shows beside the model's text.")
+@click.option(
+    "--card", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Measured accuracy, as JSON."
+)
+@click.option("--revision", help="Branch, tag or commit on the hub.")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
+@click.option("--verify", type=click.Path(path_type=Path), metavar="BUNDLE", help="Compare a bundle with --reference.")
+@click.option("--reference", metavar="CHECKPOINT", help="What --verify compares with.")
+def export(checkpoint: str | None, output: Path | None, verify: Path | None, **options: Any) -> None:
+    """Turn CHECKPOINT, a Hugging Face folder or hub id, into a bundle that the engine runs.
+
+    With --verify, compare a bundle with its checkpoint stage by stage and write the result into the bundle; that
+    needs torch and transformers.
+    """
+    reference, revision = options.pop("reference"), options.pop("revision")
+    if verify is not None:
+        if checkpoint is not None or output is not None or reference is None:
+            raise click.UsageError("--verify BUNDLE takes --reference CHECKPOINT and nothing else.")
+        _verify(verify, reference, revision)
+        return
+    if checkpoint is None or output is None:
+        raise click.UsageError("Give a CHECKPOINT and -o BUNDLE, or --verify BUNDLE --reference CHECKPOINT.")
+    options["replace"] = options.pop("force")
+    options["card"] = _read_card(options["card"])
+    source = locate_checkpoint(checkpoint, revision)
+    with _Bar() as bar:
+        export_checkpoint(source, output, ExportOptions(**options), bar)
+    click.echo(output)
+
+
+def main() -> None:
+    """Run the command by itself; errors end as they do under `dermstation`."""
+    try:
+        export(prog_name="python -m export")
+    except DermstationError as error:
+        click.echo(f"dermstation: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _verify(bundle: Path, reference: str, revision: str | None) -> None:
+    raise ExportError(f"{bundle} cannot be compared with {reference} ({revision}) yet.")
+
+
+def _read_card(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        card = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a JSON file: {error}.") from error
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{path} is not a JSON object.")
+    return card
