@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from appliance.errors import DermstationError
-from export.errors import CheckpointError, ExportError
+from appliance.medgemma.bundle import MANIFEST_NAME
+from export.errors import CheckpointError
 from export.exporter import ExportOptions, export_checkpoint
 from export.hub import locate_checkpoint
 
@@ -109,7 +110,17 @@ def main() -> None:
 
 
 def _verify(bundle: Path, reference: str, revision: str | None) -> None:
-    raise ExportError(f"{bundle} cannot be compared with {reference} ({revision}) yet.")
+    # Imported here: an export needs neither ONNX Runtime nor the reference.
+    from export.parity import verify_bundle
+
+    result = verify_bundle(bundle, locate_checkpoint(reference, revision).path)
+    for case in result["cases"]:
+        logits, greedy = case["logits"], case["greedy"]
+        click.echo(
+            f"{case['name']}: logits differ by {logits['max_abs']:.2g} at most, {logits['relative_rms']:.2%} in the mean; "
+            f"{greedy['equal']} of {greedy['tokens']} greedy tokens equal"
+        )
+    click.echo(f"parity written to {bundle / MANIFEST_NAME}")
 
 
 def _read_card(path: Path | None) -> dict[str, Any] | None:

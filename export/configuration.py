@@ -167,7 +167,7 @@ def _positive(section: dict[str, Any], key: str, default: _Number) -> _Number:
 def _layer_types(text: dict[str, Any], layers: int) -> tuple[LayerType, ...]:
     given = text.get("layer_types")
     if given is None:
-        pattern = int(_positive(text, "sliding_window_pattern", int(text.get("_sliding_window_pattern") or 6)))
+        pattern = _positive(text, "sliding_window_pattern", 6)
         return tuple(_SLIDING if (layer + 1) % pattern else _FULL for layer in range(layers))
     if not isinstance(given, list) or len(given) != layers:
         raise CheckpointError(f"layer_types must list {layers} layers.")

@@ -92,6 +92,23 @@ def write_synced(path: Path, content: bytes) -> None:
         raise storage_error(path, error) from error
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file of a bundle; the new one is made outside, for a bundle holds no other files.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    new = path.parent.with_name(f"{path.parent.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        write_synced(new, content)
+        new.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def _new_folder(target: Path) -> Path:
     folder = target.with_name(f"{target.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
     folder.mkdir()
@@ -114,7 +131,7 @@ def _publish(folder: Path, target: Path) -> None:
 
 def _remove_stale(target: Path) -> None:
     for folder in target.parent.glob(f"{glob.escape(target.name)}{_MARK}*"):
-        lock = _lock(folder)
+        lock = _lock(folder) if folder.is_dir() else None
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
