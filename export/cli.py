@@ -117,7 +117,7 @@ def _verify(bundle: Path, reference: str, revision: str | None) -> None:
     for case in result["cases"]:
         logits, greedy = case["logits"], case["greedy"]
         click.echo(
-            f"{case['name']}: logits differ by {logits['max_abs']:.2g} at most, {logits['relative_rms']:.2%} in the mean; "
+            f"{case['name']}: logits differ by {logits['max_abs']:.2g} at most, {logits['relative_rms']:.2%} rms; "
             f"{greedy['equal']} of {greedy['tokens']} greedy tokens equal"
         )
     click.echo(f"parity written to {bundle / MANIFEST_NAME}")

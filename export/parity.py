@@ -5,6 +5,7 @@ is good. A float32 bundle must agree to rounding; a quantised one is held to lim
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,16 +90,14 @@ def make_cases(spec: GemmaSpec, rng: np.random.Generator) -> list[ParityCase]:
     """Make prompts: text, one image, several, and ones longer than the sliding window."""
     window = min(spec.text.sliding_window, max(spec.text.max_position_embeddings - 64, 1))
     tokens = spec.tokens
-    special = {
-        value for value in (tokens.bos_token_id, tokens.image_token_id, tokens.boi_token_id) if value is not None
-    }
+    special = {tokens.bos_token_id, tokens.boi_token_id, tokens.image_token_id, tokens.eoi_token_id}
     ordinary = np.array([token for token in range(spec.text.vocab_size) if token not in special])
 
     def text(count: int) -> list[int]:
         return [int(token) for token in rng.choice(ordinary, count)]
 
     def case(name: str, *parts: list[int], images: int = 0) -> ParityCase:
-        return ParityCase(name=name, input_ids=(tokens.bos_token_id, *sum(parts, [])), images=images)
+        return ParityCase(name=name, input_ids=(tokens.bos_token_id, *chain(*parts)), images=images)
 
     cases = [case("text", text(24)), case("text beyond the window", text(window + 24))]
     if spec.vision is not None and tokens.image_token_id is not None:
