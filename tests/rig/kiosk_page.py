@@ -2,8 +2,9 @@
 
     unshare --mount --net --propagation=private python -m rig.kiosk_page UNIT POLICY URL
 
-Inside, 127.0.0.1:8080 and 127.0.0.1:8081 answer with "station" and "elsewhere". It prints the DOM, or why there is none. The
-browser runs as nobody, without `--no-sandbox`: without a working sandbox of its own it draws nothing.
+Inside, 127.0.0.1:8080 and 127.0.0.1:8081 answer with "station" and "elsewhere". It prints the page's DOM, or
+Chromium's reason for having none. The browser runs as nobody, without `--no-sandbox`: without a working sandbox of
+its own it draws nothing.
 """
 
 import functools
