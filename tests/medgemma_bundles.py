@@ -1,16 +1,20 @@
 """Bundles for the runtime's tests: tiny random checkpoints, exported in float32, beside the transformers reference."""
 
+import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from checkpoints import Style, make_checkpoint
 from numpy.typing import NDArray
+from PIL import Image
 
 from appliance.imaging.decode import image_from_bytes
-from appliance.medgemma.bundle import Preprocessing
+from appliance.medgemma.bundle import MANIFEST_NAME, Preprocessing, load_bundle, manifest_to_json
 from appliance.medgemma.generation import Generation, ImagePart, Message, Piece, TextPart
 from appliance.medgemma.preprocess import pixel_values_from_image
 from export.checkpoint import CheckpointFolder
@@ -126,3 +130,23 @@ class Reference:
             )
         token_ids = output.sequences[0, len(prompt_token_ids) :].tolist()
         return token_ids, torch.stack([step[0] for step in output.logits]).float().numpy()
+
+
+def with_tokens(bundle: Path, target: Path, **tokens: Any) -> Path:
+    """Copy a bundle and give some of its token ids another meaning."""
+    shutil.copytree(bundle, target)
+    manifest = load_bundle(target).manifest
+    spec = msgspec.structs.replace(
+        manifest.architecture, tokens=msgspec.structs.replace(manifest.architecture.tokens, **tokens)
+    )
+    content = manifest_to_json(msgspec.structs.replace(manifest, architecture=spec))
+    (target / MANIFEST_NAME).write_bytes(content)
+    return target
+
+
+def png(width_px: int = 20, height_px: int = 12, seed: int = 0) -> bytes:
+    """Draw noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
