@@ -18,6 +18,8 @@ from export.errors import CheckpointError, UnsupportedCheckpointError
 MULTIMODAL: Final = "Gemma3ForConditionalGeneration"
 TEXT_ONLY: Final = frozenset({"Gemma3ForCausalLM", "Gemma3TextModel"})
 _ACTIVATION: Final = "gelu_pytorch_tanh"
+_HEAD_DIM_MULTIPLE: Final = 8
+"""ONNX Runtime's GroupQueryAttention takes no other head sizes."""
 _FULL: Final = "full_attention"
 _SLIDING: Final = "sliding_attention"
 # Keys that change the result in a way the graphs do not follow: they must be absent, or have one of these values.
@@ -84,8 +86,10 @@ def text_spec(configuration: dict[str, Any]) -> TextSpec:
     if heads % kv_heads:
         raise CheckpointError(f"num_attention_heads is {heads}, not a multiple of num_key_value_heads, {kv_heads}.")
     head_dim = _positive(text, "head_dim", 256)
-    if head_dim % 2:
-        raise CheckpointError(f"head_dim is {head_dim}; rotary embeddings need an even number.")
+    if head_dim % _HEAD_DIM_MULTIPLE:
+        raise UnsupportedCheckpointError(
+            f"head_dim is {head_dim}; only multiples of {_HEAD_DIM_MULTIPLE} are supported."
+        )
     # For a multimodal model the outer key decides; the inner one is not looked at.
     tied = configuration.get("tie_word_embeddings", True)
     longest = _positive(text, "max_position_embeddings", 131_072)
