@@ -133,9 +133,10 @@ def _cancel_on_interrupt() -> threading.Event:
 def _stream(items: "Iterator[Piece | Generation]", warning: str | None) -> "Generation":
     from appliance.medgemma.generation import Generation
 
-    if warning is not None:
-        click.echo(warning, err=True)
     for item in items:
+        if warning is not None:
+            click.echo(warning, err=True)
+            warning = None
         if isinstance(item, Generation):
             click.echo()
             if item.finish_reason != "stop":

@@ -226,21 +226,28 @@ def _check_files(path: Path, manifest: Manifest) -> None:
 
 
 def _check_file(path: Path, record: FileRecord) -> None:
-    # One descriptor for all three checks, opened without following links, so that the file cannot be swapped between.
+    # One descriptor for all three checks, opened without following links, so that the file cannot be swapped between;
+    # without blocking, so that a pipe in its place cannot hold up the start.
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise BundleError(f"The bundle is damaged: {path} is a link or cannot be read ({error.strerror}).") from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise BundleError(f"The bundle is refused: {path} is a link, not a file of its own.")
-        if status.st_size != record.size_bytes:
-            raise BundleError(
-                f"The bundle is damaged: {path} has {status.st_size} bytes instead of {record.size_bytes}."
-            )
-        digest = hashlib.sha256()
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
+    try:
+        _check_descriptor(descriptor, path, record)
+    except OSError as error:
+        raise BundleError(f"The bundle is damaged: {path} cannot be read ({error.strerror}).") from error
+    finally:
+        os.close(descriptor)
+
+
+def _check_descriptor(descriptor: int, path: Path, record: FileRecord) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise BundleError(f"The bundle is refused: {path} is a link or no file of its own.")
+    if status.st_size != record.size_bytes:
+        raise BundleError(f"The bundle is damaged: {path} has {status.st_size} bytes instead of {record.size_bytes}.")
+    digest = hashlib.sha256()
+    while chunk := os.read(descriptor, _READ_BYTES):
+        digest.update(chunk)
     if digest.hexdigest() != record.sha256:
         raise BundleError(f"The bundle is damaged: {path} has changed since it was exported.")
