@@ -78,7 +78,9 @@ class ScriptedModel:
         """What it says; `None` echoes the last user text, or gives `ASSESSMENT` when there is a schema."""
         self.thought = ""
         self.error: Exception | None = None
-        """Raised by the next `generate`, once."""
+        """Raised by the next `generate`, at the call."""
+        self.late_error: Exception | None = None
+        """Raised by the next run, after its first piece."""
         self.generations: list[tuple[tuple[Message, ...], GenerationOptions]] = []
         """Every call of `generate`."""
         self.finish_reasons: list[FinishReason] = []
@@ -174,6 +176,7 @@ class ScriptedModel:
                 said += new
                 self.pieces_written.release()
                 yield Piece(text=new, token_ids=(ids[-1],), logprobs=logprobs_of(token, options))
+                self._break_late()
                 if cut is not None:
                     break
             timings = Timings(
@@ -195,6 +198,11 @@ class ScriptedModel:
         finally:
             self.finish_reasons.append(reason)
             self._count(-1)
+
+    def _break_late(self) -> None:
+        error, self.late_error = self.late_error, None
+        if error is not None:
+            raise error
 
     def _text(self, messages: Sequence[Message], options: GenerationOptions) -> str:
         if self.answer is not None:

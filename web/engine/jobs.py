@@ -57,7 +57,7 @@ class Job:
 
 
 class AnswerJob(Job):
-    """A generation."""
+    """A generation; the model has agreed to it when this is made, and starts when it is run."""
 
     def __init__(
         self,
@@ -67,20 +67,24 @@ class AnswerJob(Job):
         options: GenerationOptions,
         prompt_tokens: int,
     ) -> None:
+        """Prepare the run.
+
+        Raises:
+            PromptError: The model refuses the prompt, an option or the schema.
+        """
         super().__init__(job_id)
-        self._model = model
-        self._messages = messages
-        self._options = options
+        self._load_s = model.load_s
         self._prompt_tokens = prompt_tokens
+        self._items = model.generate(messages, options, cancel=self.cancelled)
 
     def run(self) -> Iterator[Event]:
         """Generate."""
-        return self._model.generate(self._messages, self._options, cancel=self.cancelled)
+        return self._items
 
     def ended_early(self) -> Event:
         """Return a generation of nothing, so that a cancelled run looks alike wherever it stood."""
         timings = Timings(
-            load_s=self._model.load_s,
+            load_s=self._load_s,
             vision_s=0.0,
             prefill_s=0.0,
             decode_s=0.0,

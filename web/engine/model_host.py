@@ -119,7 +119,7 @@ class ModelHost:
         else:
             self._accept(model)
         self._loaded.set()
-        self._on_change(self._error or f"ready with {self._model.bundle.manifest.name}" if self._model else "stopped")
+        self._on_change(self._error or "the model is ready")
 
     def _accept(self, model: Model) -> None:
         logger.info("model ready: name=%s load_s=%.1f", model.bundle.manifest.name, model.load_s)
