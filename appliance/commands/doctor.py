@@ -1,0 +1,89 @@
+"""`dermstation doctor`: what this machine has, what is wrong with it, and what to do."""
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+import appliance
+from appliance.config import Config, load_config
+from appliance.errors import BundleError, ConfigurationError
+from appliance.host.check import Check, Verdict, ok, problem, worst
+
+SETTINGS: Final = Path("/etc/dermstation/dermstation.toml")
+RECORDS: Final = Path("/var/lib/dermstation")
+_MARKS: Final[dict[Verdict, str]] = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
+_COLOURS: Final[dict[Verdict, str]] = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"Settings file; {SETTINGS} where it exists, else the defaults.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def doctor(ctx: click.Context, /, *, config: Path | None, as_json: bool) -> None:
+    """Say what this machine has, what is wrong with it, and what to do; status 1 when there is a problem."""
+    checks = examine(config or (SETTINGS if SETTINGS.exists() else None))
+    verdict = worst(checks)
+    if as_json:
+        content = {"verdict": verdict, "checks": [dataclasses.asdict(check) for check in checks]}
+        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+    else:
+        for check in checks:
+            click.echo(f"{click.style(_MARKS[check.verdict], fg=_COLOURS[check.verdict])}  {check.name}: {check.found}")
+            if check.action:
+                click.echo(f"         -> {check.action}")
+    ctx.exit(1 if verdict == "problem" else 0)
+
+
+def examine(settings: Path | None) -> list[Check]:
+    """Run every check, in the order in which a technician would ask."""
+    from appliance.host import machine_checks, runtime_checks
+
+    config, settings_check = _settings(settings)
+    bundle_check, model_bytes = _bundle(config)
+    probed = runtime_checks.run_probe()
+    return [
+        machine_checks.check_python(),
+        settings_check,
+        runtime_checks.check_distributions(
+            runtime_checks.installed_runtimes(), None if isinstance(probed, str) else probed
+        ),
+        runtime_checks.check_providers(probed, config.engine.provider),
+        bundle_check,
+        machine_checks.check_memory(model_bytes),
+        machine_checks.check_cores(),
+        machine_checks.check_disk(RECORDS),
+        machine_checks.check_clock(datetime.now(UTC)),
+        machine_checks.check_cameras(),
+        machine_checks.check_serial_ports(),
+        machine_checks.check_mdns_port(),
+    ]
+
+
+def _settings(path: Path | None) -> tuple[Config, Check]:
+    try:
+        config = load_config(path)
+    except ConfigurationError as error:
+        return Config(), problem("Settings", str(error), "Correct that line; the services do not start until then.")
+    return config, ok("Settings", str(path) if path else "defaults; there is no settings file")
+
+
+def _bundle(config: Config) -> tuple[Check, int]:
+    """Check every file of the model against its digest, as the engine will."""
+    from appliance.medgemma.bundle import load_bundle
+
+    path = Path(config.engine.bundle or Path(appliance.__path__[0], "demo", "bundle"))
+    try:
+        bundle = load_bundle(path)
+    except BundleError as error:
+        return problem("Model", str(error), "Export or copy the bundle again; until then there are no answers."), 0
+    size_bytes = sum(record.size_bytes for record in bundle.manifest.files.values())
+    warned = f"; {bundle.manifest.warning}" if bundle.manifest.warning else ""
+    return ok("Model", f"{bundle.manifest.name}, {size_bytes / 1e6:.0f} MB, whole{warned}"), size_bytes
