@@ -43,7 +43,8 @@ def random_arguments(rng: np.random.Generator) -> dict[str, Any]:
     layers = int(rng.integers(1, 6))
     tokens_per_side = int(rng.integers(1, 4))
     # One patch a side more than divides evenly: pooling then leaves the last row and column out.
-    patches = tokens_per_side * int(rng.integers(1, 4)) + int(rng.integers(0, 2) * (tokens_per_side > 1))
+    pooled = int(rng.integers(1, 4))
+    patches = tokens_per_side * pooled + int(rng.integers(0, 2) * (tokens_per_side > 1 and pooled > 1))
     vision_heads, patch_size = int(rng.integers(1, 4)), int(rng.integers(1, 6))
     kinds = ["full_attention", "sliding_attention"]
     return {
