@@ -1,6 +1,6 @@
 """What a checked bundle becomes when it is opened: the parts that one generation goes through, in that order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.errors import PromptError
 from appliance.medgemma.bundle import Bundle
@@ -56,7 +56,7 @@ def open_parts(bundle: Bundle, compute: Compute, context_length: int, feature_ca
     decoder = Session(bundle.graph_path("decoder"), compute)
     vision = None
     if spec.vision is not None:
-        session = Session(bundle.graph_path("vision"), compute)
+        session = Session(bundle.graph_path("vision"), replace(compute, releases_memory=True))
         vision = VisionEncoder(
             session, spec.vision.image_size, bundle.manifest.preprocessing, cache_images=feature_cache_images
         )

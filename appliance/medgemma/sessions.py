@@ -46,6 +46,8 @@ class Brake:
         import onnxruntime as ort
 
         self.run_options = ort.RunOptions()
+        self.releasing_run_options = ort.RunOptions()
+        self.releasing_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     @property
     def is_pulled(self) -> bool:
@@ -55,6 +57,7 @@ class Brake:
     def pull(self) -> None:
         """End the current run within one node of its graph; safe to call from another thread."""
         self.run_options.terminate = True
+        self.releasing_run_options.terminate = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ class Compute:
 
     threads: int
     provider: Provider
+    releases_memory: bool = False
+    """Give working memory back after each run: for a graph that runs rarely and needs much, such as vision."""
 
 
 class Session:
@@ -77,6 +82,7 @@ class Session:
         import onnxruntime as ort
 
         self._name = path.name
+        self._releases_memory = compute.releases_memory
         self._errors = _foreign_errors()
         try:
             self._session = ort.InferenceSession(
@@ -103,7 +109,8 @@ class Session:
             InterruptedRunError: The brake was pulled.
         """
         try:
-            return list(self._session.run(list(outputs), dict(feeds), brake.run_options))
+            options = brake.releasing_run_options if self._releases_memory else brake.run_options
+            return list(self._session.run(list(outputs), dict(feeds), options))
         except self._errors as error:
             raise self._translated(error, brake) from error
 
@@ -150,6 +157,11 @@ def _session_options(compute: Compute) -> "ort.SessionOptions":
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _ERROR_ONLY
+    # Threads that spin between nodes take the kiosk's cores: beside a busy process, two spinning threads decoded at
+    # half the speed of two sleeping ones. DESIGN.md, "Measured".
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A memory pattern asks for one block as large as the whole run: at 4096 patches that alone was 300 MB.
+    options.enable_mem_pattern = not compute.releases_memory
     return options
 
 
