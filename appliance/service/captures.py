@@ -1,0 +1,176 @@
+"""Encounters and their photos: which visit is on the screen, and what may be kept for it.
+
+The rule that matters most: a photo is kept only for the encounter that was on the screen when the shutter fired, from a
+frame newer than 500 ms that was not kept before. It waits for no model, no network and no microcontroller.
+Source: `architecture.md`, rules 1 and 3; `reliability.md`, F7 and D2.
+"""
+
+import hashlib
+import threading
+import uuid
+from typing import Final, Protocol
+
+from appliance.camera.protocol import Camera
+from appliance.clock import Clock
+from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, StaleFrameError
+from appliance.types import CapturedImage, Encounter, Frame
+
+FRAME_MAX_AGE_S: Final = 0.5
+_WAIT_FOR_FRAME_S: Final = 0.5
+"""A camera at 2 frames/s may still be between two of them."""
+
+
+class CaptureStore(Protocol):
+    """Where kept photos lie; the encrypted store of the records will stand here."""
+
+    def keep(self, image: CapturedImage) -> None:
+        """Keep one photo; once this returns, it is kept.
+
+        Raises:
+            LimitError: There is no room.
+        """
+
+    def get(self, capture_id: str) -> CapturedImage:
+        """Return a photo.
+
+        Raises:
+            NotFoundError: There is none of that id.
+        """
+
+    def of_encounter(self, encounter_id: str) -> tuple[CapturedImage, ...]:
+        """Return an encounter's photos in the order they were taken."""
+
+    def forget_encounter(self, encounter_id: str) -> None:
+        """Let go of an encounter's photos."""
+
+
+class MemoryCaptureStore:
+    """Keeps photos in memory until their encounter is closed; nothing touches a disk."""
+
+    def __init__(self, max_bytes: int = 256 << 20) -> None:
+        self._max_bytes = max_bytes
+        self._images: dict[str, CapturedImage] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, image: CapturedImage) -> None:
+        """Keep one photo in memory."""
+        with self._lock:
+            used = sum(len(kept.content) for kept in self._images.values())
+            if used + len(image.content) > self._max_bytes:
+                raise LimitError("There is no room for another photo in this visit; close it and open a new one.")
+            self._images[image.capture_id] = image
+
+    def get(self, capture_id: str) -> CapturedImage:
+        """Return a photo."""
+        with self._lock:
+            image = self._images.get(capture_id)
+        if image is None:
+            raise NotFoundError("This photo is not kept any more: its visit is closed.")
+        return image
+
+    def of_encounter(self, encounter_id: str) -> tuple[CapturedImage, ...]:
+        """Return an encounter's photos in the order they were taken."""
+        with self._lock:
+            return tuple(image for image in self._images.values() if image.encounter_id == encounter_id)
+
+    def forget_encounter(self, encounter_id: str) -> None:
+        """Let go of an encounter's photos."""
+        with self._lock:
+            self._images = {key: image for key, image in self._images.items() if image.encounter_id != encounter_id}
+
+
+class Captures:
+    """The encounter on the screen and the shutter."""
+
+    def __init__(self, camera: Camera, store: CaptureStore, clock: Clock) -> None:
+        self._camera = camera
+        self._store = store
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._current: Encounter | None = None
+        self._last_kept_sequence = -1
+
+    @property
+    def current(self) -> Encounter | None:
+        """The encounter on the screen, if one is open."""
+        return self._current
+
+    def open_encounter(self) -> Encounter:
+        """Put a new encounter on the screen; the one before it is closed, its photos are let go."""
+        with self._lock:
+            if self._current is not None:
+                self.close_encounter(self._current.encounter_id)
+            self._current = Encounter(encounter_id=uuid.uuid4().hex, opened_at=self._clock.now_at())
+            return self._current
+
+    def close_encounter(self, encounter_id: str) -> None:
+        """Take an encounter off the screen, if it is there, and let go of its photos."""
+        with self._lock:
+            if self._current is not None and self._current.encounter_id == encounter_id:
+                self._current = None
+            self._store.forget_encounter(encounter_id)
+
+    def capture(self, encounter_id: str) -> CapturedImage:
+        """Keep the camera's newest frame for an encounter.
+
+        Raises:
+            EncounterClosedError: The encounter was not on the screen when the shutter fired, or left it meanwhile.
+            StaleFrameError: The newest frame is older than 500 ms, or was kept before.
+            CameraError: The camera is gone.
+            LimitError: There is no room.
+        """
+        self._require(encounter_id)
+        frame = self._fresh_frame()
+        image = CapturedImage(
+            capture_id=uuid.uuid4().hex,
+            encounter_id=encounter_id,
+            content=frame.content,
+            media_type=frame.media_type,
+            sha256=hashlib.sha256(frame.content).hexdigest(),
+            captured_at=self._clock.now_at(),
+        )
+        with self._lock:
+            # The visit may have been closed while the camera was asked: then the photo belongs to nobody.
+            self._require(encounter_id)
+            self._check_fresh(frame)
+            self._store.keep(image)
+            self._last_kept_sequence = frame.sequence
+        return image
+
+    def image(self, capture_id: str) -> CapturedImage:
+        """Return a photo of the encounter on the screen.
+
+        Raises:
+            NotFoundError: It belongs to no open encounter.
+        """
+        image = self._store.get(capture_id)
+        if self._current is None or image.encounter_id != self._current.encounter_id:
+            raise NotFoundError("This photo is not kept any more: its visit is closed.")
+        return image
+
+    def images(self, encounter_id: str) -> tuple[CapturedImage, ...]:
+        """Return the photos of the encounter on the screen.
+
+        Raises:
+            EncounterClosedError: It is closed.
+        """
+        self._require(encounter_id)
+        return self._store.of_encounter(encounter_id)
+
+    def _require(self, encounter_id: str) -> None:
+        if self._current is None or self._current.encounter_id != encounter_id:
+            raise EncounterClosedError("This visit is closed, so no photo was kept.")
+
+    def _fresh_frame(self) -> Frame:
+        frame = self._camera.frame(self._last_kept_sequence, _WAIT_FOR_FRAME_S)
+        if frame is None:
+            raise StaleFrameError("The camera shows no new picture, so nothing was kept. Check its cable.")
+        self._check_fresh(frame)
+        return frame
+
+    def _check_fresh(self, frame: Frame) -> None:
+        age_s = self._clock.monotonic_s() - frame.captured_s
+        if age_s > FRAME_MAX_AGE_S:
+            raise StaleFrameError("The camera's picture has frozen, so nothing was kept. Check its cable.")
+        if frame.sequence <= self._last_kept_sequence:
+            raise StaleFrameError("This picture is kept already. Take another one.")

@@ -1,0 +1,27 @@
+"""Why the station refuses: each sentence stands on the nurse's screen as it is."""
+
+from appliance.errors import DermstationError
+
+
+class EncounterClosedError(DermstationError):
+    """The visit is not the one on the screen any more; nothing was kept."""
+
+    message_key = "error.encounter_closed"
+
+
+class StaleFrameError(DermstationError):
+    """The camera's newest frame is too old, or a repeat; nothing was kept."""
+
+    message_key = "error.stale_frame"
+
+
+class NotFoundError(DermstationError):
+    """There is no such photo or job, any more."""
+
+    message_key = "error.not_found"
+
+
+class LimitError(DermstationError):
+    """More photos or questions than fit."""
+
+    message_key = "error.limit"

@@ -1,0 +1,285 @@
+"""What is asked of the engine about kept photos: encoding at once, the assessment, follow-up questions; one at a time.
+
+The engine may die at any moment. Then what was shown of an answer is withdrawn, the job waits, and it runs again by
+itself once the engine is back. Each question is composed afresh from the photo: the model was not made for long talks.
+Source: `architecture.md`, "Two processes"; `medgemma-facts.md`, "Ids and template".
+"""
+
+import logging
+import queue
+import threading
+import time
+from typing import Final, Protocol, Self
+
+from appliance.assessment import ASSESSMENT_PROMPT, ASSESSMENT_SCHEMA, AssessmentError, assessment_from_json
+from appliance.engine_client import GenerationStream, QueuePosition
+from appliance.engine_wire import EncodedImage
+from appliance.errors import DermstationError, EngineUnavailableError, ImageError, PromptError
+from appliance.medgemma.generation import Generation, GenerationOptions, ImagePart, Message, Piece, TextPart
+from appliance.service.engine_watch import EngineWatch
+from appliance.service.errors import LimitError, NotFoundError
+from appliance.service.jobs import Job
+from appliance.service.narration import AssessmentNarrator, Finding
+from appliance.types import CapturedImage
+
+logger = logging.getLogger(__name__)
+
+QUESTION_MAX_CHARACTERS: Final = 200
+_ASSESSMENT_MAX_TOKENS: Final = 512
+_ANSWER_MAX_TOKENS: Final = 256
+_JOBS_MAX: Final = 256
+_WAITING_MAX: Final = 16
+_RETRY_S: Final = 1.0
+_DEATHS_MAX: Final = 3
+"""An engine that dies so often over one photo will do so again."""
+_POLL_S: Final = 0.5
+
+WAITING_WORDS: Final = "The model is away. The answer comes by itself when it is back."
+
+
+class Engine(Protocol):
+    """The part of the engine's client that is needed here."""
+
+    def encode_image(self, content: bytes) -> EncodedImage:
+        """Encode a photo now."""
+
+    def generate(self, messages: tuple[Message, ...], options: GenerationOptions) -> GenerationStream:
+        """Start an answer."""
+
+
+class Questions:
+    """The jobs of the open encounter; a context manager that owns the thread which runs them."""
+
+    def __init__(self, engine: Engine, watch: EngineWatch) -> None:
+        self._engine = engine
+        self._watch = watch
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._waiting: queue.Queue[tuple[Job, bytes] | None] = queue.Queue(_WAITING_MAX)
+        self._photos: queue.Queue[bytes | None] = queue.Queue(_WAITING_MAX)
+        self._stop = threading.Event()
+        self._threads = (
+            threading.Thread(target=self._work, name="questions", daemon=True),
+            threading.Thread(target=self._encode, name="encode-on-capture", daemon=True),
+        )
+
+    def __enter__(self) -> Self:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cancel what is left and stop the threads."""
+        self._stop.set()
+        self.forget_all()
+        for waiting in (self._waiting, self._photos):
+            try:
+                waiting.put_nowait(None)
+            except queue.Full:
+                logger.debug("queue is full at stop: its thread sees the stop event")
+        for thread in self._threads:
+            thread.join(5)
+
+    def encode(self, image: CapturedImage) -> None:
+        """Have a photo encoded in the background, so that its answer can start at once; never waits."""
+        try:
+            self._photos.put_nowait(image.content)
+        except queue.Full:
+            logger.info("encoding on capture skipped: queue is full")
+
+    def assess(self, image: CapturedImage, *, again: bool = False) -> Job:
+        """Ask for a photo's assessment; the job there is already is returned unless it failed and `again` is set."""
+        with self._lock:
+            known = [job for job in self._jobs.values() if job.capture_id == image.capture_id and job.question is None]
+        if known and not (again and known[-1].state in {"failed", "cancelled"}):
+            return known[-1]
+        return self._submit(image, None)
+
+    def ask(self, image: CapturedImage, question: str) -> Job:
+        """Ask a follow-up question about a photo.
+
+        Raises:
+            PromptError: The question is empty or too long.
+            LimitError: Too many questions wait.
+        """
+        question = " ".join(question.split())
+        if not question:
+            raise PromptError("The question is empty.")
+        if len(question) > QUESTION_MAX_CHARACTERS:
+            raise PromptError(f"The question has {len(question)} characters; at most {QUESTION_MAX_CHARACTERS} fit.")
+        return self._submit(image, question)
+
+    def job(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFoundError: There is none, any more.
+        """
+        with self._lock:
+            job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFoundError("This answer is not kept any more: its visit is closed.")
+        return job
+
+    def forget_encounter(self, encounter_id: str) -> None:
+        """Cancel and drop an encounter's jobs."""
+        self._forget(lambda job: job.encounter_id == encounter_id)
+
+    def forget_all(self) -> None:
+        """Cancel and drop every job."""
+        self._forget(lambda _: True)
+
+    def _forget(self, is_meant: "_JobFilter") -> None:
+        with self._lock:
+            meant = [job for job in self._jobs.values() if is_meant(job)]
+            for job in meant:
+                del self._jobs[job.job_id]
+        for job in meant:
+            job.cancel()
+
+    def _submit(self, image: CapturedImage, question: str | None) -> Job:
+        job = Job(image.capture_id, image.encounter_id, question)
+        with self._lock:
+            if len(self._jobs) >= _JOBS_MAX:
+                raise LimitError("This visit has too many questions; close it and open a new one.")
+            self._jobs[job.job_id] = job
+        job.enter("queued", "The model is asked.")
+        try:
+            self._waiting.put_nowait((job, image.content))
+        except queue.Full:
+            job.enter("failed", "Too many questions wait. Try again in a moment.")
+        return job
+
+    def _encode(self) -> None:
+        while (content := self._photos.get()) is not None and not self._stop.is_set():
+            try:
+                if self._watch.status.state == "ready":
+                    self._engine.encode_image(content)
+            except DermstationError as error:
+                # Only a head start is lost: the question itself brings the photo again.
+                logger.info("encoding on capture failed: error=%s", error)
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None and not self._stop.is_set():
+            job, content = item
+            try:
+                self._run_until_over(job, content)
+            except Exception:  # the thread's edge: one broken job must not stop those after it
+                logger.exception("job failed unexpectedly")
+                job.tell("reset")
+                job.enter("failed", "Something went wrong with this answer. Ask again.")
+
+    def _run_until_over(self, job: Job, content: bytes) -> None:
+        deaths = 0
+        while not job.is_over:
+            if not self._wait_for_engine(job):
+                return
+            try:
+                _Run(self._engine, self._watch, job, content).run()
+            except EngineUnavailableError as error:
+                logger.warning("engine lost during a job: error=%s", error)
+                job.tell("reset")
+                deaths += 1
+                self._watch.look_again()
+                if deaths >= _DEATHS_MAX:
+                    job.enter("failed", "The model stopped three times on this photo. Ask again later.")
+                    return
+                job.enter("waiting", WAITING_WORDS)
+                job.wait_cancelled(_RETRY_S)
+            except (ImageError, PromptError, AssessmentError) as error:
+                job.tell("reset")
+                job.enter("failed", str(error))
+
+    def _wait_for_engine(self, job: Job) -> bool:
+        """Wait until there is an engine to ask; False when the job ended meanwhile."""
+        while not self._watch.wait_ready(_POLL_S):
+            if job.is_cancelled or self._stop.is_set():
+                break
+            if job.state != "waiting":
+                job.enter("waiting", WAITING_WORDS)
+        if job.is_cancelled or self._stop.is_set():
+            job.enter("cancelled", "Cancelled.")
+            return False
+        return True
+
+
+class _JobFilter(Protocol):
+    def __call__(self, job: Job, /) -> bool: ...
+
+
+class _Run:
+    """One attempt at one job."""
+
+    def __init__(self, engine: Engine, watch: EngineWatch, job: Job, content: bytes) -> None:
+        self._engine = engine
+        self._watch = watch
+        self._job = job
+        self._content = content
+        self._narrator = AssessmentNarrator() if job.question is None else None
+
+    def run(self) -> None:
+        """Stream the answer into the job.
+
+        Raises:
+            EngineUnavailableError: The engine died, or refuses for now.
+            AssessmentError: What it wrote is no assessment.
+        """
+        started_s = time.monotonic()
+        with self._engine.generate(*self._request()) as stream:
+            self._job.run_by(stream.close)
+            try:
+                generation = self._follow(stream)
+            except EngineUnavailableError:
+                if not self._job.is_cancelled:
+                    raise
+                generation = None
+            finally:
+                self._job.run_by(None)
+        self._finish(generation, time.monotonic() - started_s)
+
+    def _request(self) -> tuple[tuple[Message, ...], GenerationOptions]:
+        image = ImagePart(content=self._content)
+        question = self._job.question
+        if question is None:
+            options = GenerationOptions(max_tokens=_ASSESSMENT_MAX_TOKENS, json_schema=ASSESSMENT_SCHEMA)
+            return (Message(role="user", parts=(image, TextPart(text=ASSESSMENT_PROMPT))),), options
+        options = GenerationOptions(max_tokens=_ANSWER_MAX_TOKENS, ban_thought=True)
+        return (Message(role="user", parts=(image, TextPart(text=question))),), options
+
+    def _follow(self, stream: GenerationStream) -> Generation | None:
+        for item in stream:
+            if isinstance(item, Generation):
+                return item
+            if isinstance(item, QueuePosition):
+                self._job.enter("queued", f"{item.before} before you.", before=item.before)
+                continue
+            if self._job.state != "running":
+                seconds_left = self._watch.answer_s if self._narrator is not None else None
+                self._job.enter("running", "Writing…", seconds_left=seconds_left)
+            self._tell(item)
+        return None
+
+    def _tell(self, piece: Piece) -> None:
+        if self._narrator is None:
+            if piece.text:
+                self._job.tell("text", text=piece.text)
+            return
+        for part in self._narrator.push(piece.text):
+            if isinstance(part, Finding):
+                self._job.tell("finding", name=part.name, label=part.label, words=part.words)
+            else:
+                self._job.tell("text", text=part.text)
+
+    def _finish(self, generation: Generation | None, seconds: float) -> None:
+        if self._job.is_cancelled or (generation is not None and generation.finish_reason == "cancelled"):
+            self._job.enter("cancelled", "Cancelled. What stands here is incomplete.")
+        elif generation is None:
+            raise EngineUnavailableError("The engine ended without an answer.")
+        elif generation.finish_reason in {"length", "deadline"}:
+            raise AssessmentError("The model did not finish in time, so its answer is not shown. Ask again.")
+        else:
+            if self._narrator is not None:
+                assessment_from_json(generation.text)
+                self._watch.remember_run(seconds)
+            self._job.enter("done", "Done.")

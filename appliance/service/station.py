@@ -1,0 +1,101 @@
+"""The station: one camera, one engine, the encounter on the screen and the questions about its photos.
+
+It is what every face talks to, and knows none of them.
+"""
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any, Final, Protocol, Self
+
+from appliance.camera.protocol import Camera
+from appliance.camera.replay import ReplayCamera
+from appliance.clock import Clock, SystemClock
+from appliance.errors import CameraError
+from appliance.service.captures import Captures, CaptureStore, MemoryCaptureStore
+from appliance.service.engine_watch import EngineWatch, HealthSource
+from appliance.service.questions import Engine, Questions
+from appliance.types import CapturedImage, Encounter, Frame
+
+_CAMERA_CHECK_S: Final = 0.05
+
+
+class EngineClientLike(Engine, HealthSource, Protocol):
+    """Both parts of the engine's client that a station needs."""
+
+
+class Station:
+    """Everything behind the screens; a context manager that owns the threads and the camera."""
+
+    def __init__(
+        self, camera: Camera, engine: EngineClientLike, *, store: CaptureStore | None = None, clock: Clock | None = None
+    ) -> None:
+        self.camera = camera
+        self.watch = EngineWatch(engine)
+        self.captures = Captures(camera, store or MemoryCaptureStore(), clock or SystemClock())
+        self.questions = Questions(engine, self.watch)
+        self._clock = clock or SystemClock()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self._stack.enter_context(self.watch)
+        self._stack.enter_context(self.questions)
+        self._stack.callback(self.camera.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and let go of the camera."""
+        self._stack.close()
+
+    def open_encounter(self) -> Encounter:
+        """Put a new encounter on the screen; the one before it is closed."""
+        previous = self.captures.current
+        if previous is not None:
+            self.close_encounter(previous.encounter_id)
+        return self.captures.open_encounter()
+
+    def close_encounter(self, encounter_id: str) -> None:
+        """Take an encounter off the screen; its photos and answers are let go."""
+        self.captures.close_encounter(encounter_id)
+        self.questions.forget_encounter(encounter_id)
+
+    def capture(self, encounter_id: str) -> CapturedImage:
+        """Fire the shutter; the photo's encoding starts at once.
+
+        Raises:
+            DermstationError: Nothing was kept; the sentence says why.
+        """
+        image = self.captures.capture(encounter_id)
+        self.questions.encode(image)
+        return image
+
+    def frame(self, after: int, timeout_s: float) -> Frame | None:
+        """Return a frame newer than `after`, or None when there is none in time.
+
+        Raises:
+            CameraError: The camera is gone.
+        """
+        return self.camera.frame(after, timeout_s)
+
+    def age_ms(self, frame: Frame) -> int:
+        """Return how long ago a frame was taken, in milliseconds."""
+        return round((self._clock.monotonic_s() - frame.captured_s) * 1000)
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the camera shows pictures of a folder instead of the patient."""
+        return isinstance(self.camera, ReplayCamera)
+
+    def next_picture(self) -> None:
+        """Have a replay camera show its next picture; a real one has none."""
+        if isinstance(self.camera, ReplayCamera):
+            self.camera.next_picture()
+
+    def state(self) -> dict[str, Any]:
+        """Return what every screen shows of the box: `model` and `camera`, in words."""
+        try:
+            self.camera.frame(-1, _CAMERA_CHECK_S)
+            camera = {"state": "ready", "words": "Camera ready"}
+        except CameraError as error:
+            camera = {"state": "off", "words": str(error)}
+        return {"model": asdict(self.watch.status), "camera": camera}

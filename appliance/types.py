@@ -1,0 +1,76 @@
+"""The clinic's things as frozen values, named as DICOM and FHIR name them.
+
+It holds what this release uses: a frame, a captured image and the encounter it belongs to. Subject, consent, lesion and
+report come with the records.
+Source: DICOM PS3.3 C.8.12.13 (Dermoscopic Photography), FHIR R4 Encounter.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+MediaType = Literal["image/jpeg", "image/png"]
+Modality = Literal["XC", "DMS"]
+"""DICOM (0008,0060): XC, external-camera photography; DMS, dermoscopy."""
+
+_SIGNATURES: Final[dict[MediaType, bytes]] = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One camera image in memory, encoded as the camera sent it."""
+
+    content: bytes = field(repr=False)
+    media_type: MediaType
+    sequence: int
+    """Grows by at least one a frame; the repeat of a frozen frame keeps its number."""
+    captured_s: float
+    """When the camera took it, on the monotonic clock."""
+
+    def __post_init__(self) -> None:
+        if not self.content.startswith(_SIGNATURES[self.media_type]):
+            raise ValueError(f"the frame is not {self.media_type}")
+        if self.sequence < 0:
+            raise ValueError("a frame's sequence counts from 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encounter:
+    """One visit, open while it is on the screen."""
+
+    encounter_id: str
+    """32 hexadecimal digits, random."""
+    opened_at: datetime
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.encounter_id):
+            raise ValueError("an encounter's id is 32 hexadecimal digits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedImage:
+    """A kept frame: its bytes are the camera's and are never recompressed."""
+
+    capture_id: str
+    """32 hexadecimal digits, random."""
+    encounter_id: str
+    content: bytes = field(repr=False)
+    media_type: MediaType
+    sha256: str
+    modality: Modality = "XC"
+    captured_at: datetime
+
+    def __post_init__(self) -> None:
+        if hashlib.sha256(self.content).hexdigest() != self.sha256:
+            raise ValueError("the captured image's digest is not that of its bytes")
+
+
+def media_type_of(content: bytes) -> MediaType | None:
+    """Tell JPEG and PNG by their first bytes; None for anything else."""
+    for media_type, signature in _SIGNATURES.items():
+        if content.startswith(signature):
+            return media_type
+    return None

@@ -1,0 +1,1 @@
+"""The nurse's screens: pages, the JSON they call and the event stream of an answer."""

@@ -1,0 +1,111 @@
+"""What the kiosk's pages call: state, preview, shutter, questions, and the event stream of an answer."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Final, TypeVar
+
+import msgspec
+from flask import Blueprint, Response, jsonify, request
+
+from appliance.errors import PromptError
+from appliance.service.jobs import Job
+from appliance.service.station import Station
+from web.kiosk.pages import capture_links
+
+T = TypeVar("T")
+
+PREVIEW_WAIT_S: Final = 2.0
+HEARTBEAT_S: Final = 10.0
+"""How often a silent event stream says that it lives; also how soon a reader that left is noticed."""
+
+
+class _AssessmentRequest(msgspec.Struct, forbid_unknown_fields=True):
+    again: bool = False
+
+
+class _QuestionRequest(msgspec.Struct, forbid_unknown_fields=True):
+    question: str
+
+
+def create_api(station: Station) -> Blueprint:
+    """Build the routes that the pages' scripts call."""
+    api = Blueprint("api", __name__)
+    _add_camera_routes(api, station)
+    _add_question_routes(api, station)
+    return api
+
+
+def _add_camera_routes(api: Blueprint, station: Station) -> None:
+    @api.get("/api/state")
+    def state() -> Response:
+        return jsonify({**station.state(), "version": version("dermstation")})
+
+    @api.get("/preview")
+    def preview() -> Response:
+        frame = station.frame(request.args.get("after", -1, type=int), PREVIEW_WAIT_S)
+        if frame is None:
+            return Response(status=HTTPStatus.NO_CONTENT)
+        response = Response(frame.content, mimetype=frame.media_type)
+        response.headers["X-Frame-Sequence"] = str(frame.sequence)
+        response.headers["X-Captured-Age-Ms"] = str(station.age_ms(frame))
+        return response
+
+    @api.post("/api/camera/next")
+    def next_picture() -> Response:
+        station.next_picture()
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+    @api.post("/api/encounters/<encounter_id>/captures")
+    def capture(encounter_id: str) -> tuple[Response, int]:
+        return jsonify(capture_links(station.capture(encounter_id))), HTTPStatus.CREATED
+
+
+def _add_question_routes(api: Blueprint, station: Station) -> None:
+    @api.post("/api/captures/<capture_id>/assessment")
+    def assess(capture_id: str) -> tuple[Response, int]:
+        again = _decoded(_AssessmentRequest).again if request.get_data() else False
+        return _accepted(station.questions.assess(station.captures.image(capture_id), again=again))
+
+    @api.post("/api/captures/<capture_id>/questions")
+    def ask(capture_id: str) -> tuple[Response, int]:
+        question = _decoded(_QuestionRequest).question
+        return _accepted(station.questions.ask(station.captures.image(capture_id), question))
+
+    @api.post("/api/jobs/<job_id>/cancel")
+    def cancel(job_id: str) -> Response:
+        station.questions.job(job_id).cancel()
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+    @api.get("/api/jobs/<job_id>/events")
+    def events(job_id: str) -> Response:
+        job = station.questions.job(job_id)
+        last = request.headers.get("Last-Event-ID", "0")
+        return Response(_stream(job, int(last) if last.isdecimal() else 0), mimetype="text/event-stream")
+
+
+def _accepted(job: Job) -> tuple[Response, int]:
+    return jsonify(job_id=job.job_id), HTTPStatus.ACCEPTED
+
+
+def _stream(job: Job, after: int) -> Iterator[bytes]:
+    """Write a job's events as they come, from the one after `after`; ends with the job."""
+    while True:
+        events = tuple(job.events(after, HEARTBEAT_S))
+        if not events:
+            if job.is_over:
+                return
+            yield b": still here\n\n"
+        for event in events:
+            after = event.event_id
+            value = msgspec.json.encode(event.value).decode()
+            yield f"id: {event.event_id}\nevent: {event.name}\ndata: {value}\n\n".encode()
+            if event.name == "end":
+                return
+
+
+def _decoded(kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(request.get_data(), type=kind)
+    except msgspec.DecodeError as error:
+        raise PromptError(f"The request is not understood: {error}.") from error

@@ -1,0 +1,76 @@
+"""The kiosk's Flask application: a thin face over the station.
+
+Routes hold no rule of the clinic: they translate, and what the station refuses they say in its own sentence.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+from flask import Flask, Response, g, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from appliance.errors import CameraError, DermstationError, ImageError, PromptError
+from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, StaleFrameError
+from appliance.service.station import Station
+from web.kiosk import api, pages
+from web.kiosk.guard import install_guard
+
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+MAX_BODY_BYTES: Final = 64 << 10
+"""The kiosk's own requests are a few hundred bytes."""
+_STATIC_MAX_AGE_S: Final = 3600
+
+_STATUS: Final[dict[type[DermstationError], HTTPStatus]] = {
+    EncounterClosedError: HTTPStatus.CONFLICT,
+    StaleFrameError: HTTPStatus.CONFLICT,
+    CameraError: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    LimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    PromptError: HTTPStatus.BAD_REQUEST,
+    ImageError: HTTPStatus.BAD_REQUEST,
+}
+
+
+def create_kiosk_app(station: Station, *, allowed_hosts: frozenset[str] = LOOPBACK_HOSTS) -> Flask:
+    """Build the WSGI application.
+
+    Args:
+        station: A started station.
+        allowed_hosts: Names under which the box may be addressed, lower case, without port.
+    """
+    app = Flask("web", template_folder="templates", static_folder="static")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _STATIC_MAX_AGE_S
+    install_guard(app, allowed_hosts)
+    app.before_request(_allow_caching_of_static_files)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(DermstationError, _station_error)
+    app.register_blueprint(pages.create_pages(station))
+    app.register_blueprint(api.create_api(station))
+    return app
+
+
+def _allow_caching_of_static_files() -> None:
+    g.may_be_cached = request.endpoint == "static"
+
+
+def _http_error(error: HTTPException) -> WerkzeugResponse | tuple[Response | str, int]:
+    if error.code is not None and error.code < HTTPStatus.BAD_REQUEST:
+        return error.get_response()
+    return _answer(error.description or error.name, HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def _station_error(error: DermstationError) -> tuple[Response | str, int]:
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return _answer(str(error), status)
+
+
+def _answer(sentence: str, status: HTTPStatus) -> tuple[Response | str, int]:
+    """Answer with one sentence: JSON to the page's own calls, a page to a person."""
+    if request.path.startswith(("/api/", "/preview")):
+        return jsonify(error=sentence), status
+    page = render_template(
+        "kiosk/error.html", title="That did not work", sentence=sentence, action_url="/", action_label="Start page"
+    )
+    return page, status
