@@ -21,7 +21,7 @@ from appliance.host.machine_checks import GIB
 def doctor(*arguments: str, python_path: Path | None = None) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, **({"PYTHONPATH": str(python_path)} if python_path else {})}
     command = [str(Path(sys.executable).with_name("dermstation")), "doctor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, env=environ, check=False)
 
 
 def check_of(done: subprocess.CompletedProcess[str], name: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class InferenceSession:
             print("*************** EP Error ***************")
         if providers != ["CPUExecutionProvider"]:
             print("[E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] Failed to load library "
-                  "libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object file", file=sys.stderr)
+                  "libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object file",
+                  file=sys.stderr)
     def get_providers(self):
         return ["CPUExecutionProvider"]
 """

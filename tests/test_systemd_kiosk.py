@@ -29,7 +29,7 @@ def draw(url: str, policy: Path, unit: Path = UNIT) -> str:
     tests = Path(boot_files.__file__).parents[1]
     command = ["unshare", "--mount", "--net", "--propagation=private", sys.executable, "-m", "rig.kiosk_page"]
     return subprocess.run(
-        [*command, str(unit), str(policy), url], cwd=tests, capture_output=True, text=True, timeout=60, check=False
+        [*command, str(unit), str(policy), url], cwd=tests, capture_output=True, text=True, timeout=180, check=False
     ).stdout
 
 

@@ -145,7 +145,9 @@ def test_udev_understands_every_rule(root: Path) -> None:
 
 @needs_root
 @needs_udev
-@pytest.mark.parametrize("line", ['KERNEL=="a", GRUP="video"', 'KERNEL=="a", GROUP="no-such-group"', 'GOTO="nowhere"'])
+@pytest.mark.parametrize(
+    "line", ['KERNEL=="a", FILTER="video"', 'KERNEL=="a", GROUP="no-such-group"', 'GOTO="nowhere"']
+)
 def test_a_wrong_rule_is_seen(root: Path, line: str) -> None:
     boot_files.make_users_and_directories(root)
     rules = root / "etc/udev/rules.d" / boot_files.RULES

@@ -11,7 +11,7 @@ UNITS = sorted(path.name for path in (SOURCE / "units").iterdir())
 SERVICES = [name for name in UNITS if name.endswith(".service")]
 RULES = "70-dermstation.rules"
 _STUBS = ("opt/dermstation/venv/bin/dermstation", "usr/bin/cage")
-_TOOL_S = 60
+_TOOL_S = 120
 
 
 def install(root: Path) -> None:

@@ -21,7 +21,7 @@ from rig.seccomp import allowed_calls, restrict_to
 
 _NOBODY = 65534
 _PAGES = {8080: b"<p>station</p>", 8081: b"<p>elsewhere</p>"}
-_DRAW_S = 40
+_DRAW_S = 120
 
 
 class _Page(BaseHTTPRequestHandler):

@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-_STOP_S = 5
-_COMMAND_S = 30
+_STOP_S = 20
+_COMMAND_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

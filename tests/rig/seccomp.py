@@ -1,9 +1,10 @@
-"""Run a command under the system call filter of a unit file, as systemd would, without systemd as process 1.
+"""Run a command under the system call and memory rules of a unit file, as systemd would, without it as process 1.
 
     python seccomp.py UNIT COMMAND [ARGUMENT ...]
 
 Source: systemd.exec(5), `SystemCallFilter=` and `SystemCallErrorNumber=`; seccomp_rule_add(3). Only plain lists and
-`~` lists are read, which is what our units use.
+`~` lists are read, which is what our units use. `MemoryDenyWriteExecute=` is PR_SET_MDWE (Linux 6.3), which it asks
+for where it can.
 """
 
 import ctypes
@@ -16,6 +17,8 @@ from pathlib import Path
 
 _ALLOW = 0x7FFF0000
 _DENY_WITH_ERRNO = 0x00050000
+_PR_SET_MDWE = 65
+_PR_MDWE_REFUSE_EXEC_GAIN = 1
 
 
 def allowed_calls(unit: Path) -> frozenset[str]:
@@ -27,6 +30,12 @@ def allowed_calls(unit: Path) -> frozenset[str]:
             names = {call for name in value.removeprefix("~").split() for call in _expanded(name)}
             allowed = allowed - names if value.startswith("~") else allowed | names
     return frozenset(allowed | _expanded("@default"))
+
+
+def forbid_writable_code() -> bool:
+    """Refuse this process memory that was ever writable as code; False where the kernel is too old."""
+    library = ctypes.CDLL(None, use_errno=True)
+    return bool(library.prctl(_PR_SET_MDWE, _PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) == 0)
 
 
 def restrict_to(names: frozenset[str]) -> None:
@@ -52,5 +61,8 @@ def _expanded(name: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    restrict_to(allowed_calls(Path(sys.argv[1])))
+    unit = Path(sys.argv[1])
+    if "\nMemoryDenyWriteExecute=yes\n" in unit.read_text():
+        forbid_writable_code()
+    restrict_to(allowed_calls(unit))
     os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  # becoming the command is the point

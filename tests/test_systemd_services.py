@@ -1,0 +1,92 @@
+"""The real engine, with a real model, shut in as its unit says: it loads, sees, answers, and tells systemd."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from medgemma_bundles import export_random, png
+from rig import boot_files
+from test_engine_client import GREEDY, user
+
+from appliance.engine_address import EngineAddress
+from appliance.engine_client import EngineClient
+from appliance.medgemma.generation import Generation
+
+UNIT = boot_files.SOURCE / "units/dermstation-engine.service"
+WATCHDOG_US = 400_000
+PATIENCE_S = 120
+"""Loading is a second of work, on a machine that may be busy with other things."""
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "systemd-analyze"))),
+    reason="a private network needs root; the unit's rules need systemd-analyze",
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_random(tmp_path_factory.mktemp("model")).bundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A started unit's command and the socket on which systemd would listen."""
+
+    process: subprocess.Popen[str]
+    manager: socket.socket
+    client: EngineClient
+
+    def wait_for(self, assignment: str) -> None:
+        while assignment not in self.manager.recv(4096).decode().splitlines():
+            pass
+
+
+@contextlib.contextmanager
+def started(folder: Path, bundle: Path, unit: Path = UNIT) -> Iterator[Service]:
+    path = folder / "engine.sock"
+    settings = folder / "dermstation.toml"
+    settings.write_text(f'[engine]\nbundle = "{bundle}"\nsocket = "{path}"\n')
+    command = [str(Path(sys.executable).with_name("dermstation")), "engine", "--config", str(settings)]
+    shut_in = ["unshare", "--net", sys.executable, "-m", "rig.seccomp", str(unit)]
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(PATIENCE_S)
+        environ = {**os.environ, "NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": str(WATCHDOG_US)}
+        with subprocess.Popen(
+            [*shut_in, *command], cwd=Path(__file__).parent, env=environ, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                yield Service(process=process, manager=manager, client=EngineClient(EngineAddress(socket=str(path))))
+            finally:
+                process.kill()
+
+
+def test_the_engine_works_under_its_units_rules_and_keeps_systemd_told(tmp_path: Path, bundle: Path) -> None:
+    with started(tmp_path, bundle) as service:
+        service.wait_for("READY=1")
+        service.wait_for("STATUS=the model is ready")
+        service.client.encode_image(png())
+        with service.client.generate(user("What is this?"), GREEDY) as stream:
+            *_, generation = stream
+        assert isinstance(generation, Generation)
+        service.wait_for("WATCHDOG=1")
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for("STOPPING=1")
+        assert service.process.wait(PATIENCE_S) == 0
+
+
+def test_the_rules_are_really_in_force(tmp_path: Path, bundle: Path) -> None:
+    without_sockets = tmp_path / "unit"
+    without_sockets.write_text(f"{UNIT.read_text()}SystemCallFilter=~bind\n")
+    with started(tmp_path, bundle, without_sockets) as service:
+        _, errors = service.process.communicate(timeout=PATIENCE_S)
+    assert "cannot listen" in errors
+    assert service.process.returncode == 78
