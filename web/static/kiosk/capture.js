@@ -1,0 +1,81 @@
+// The capture screen: live picture, shutter, kept photos.
+
+import { announce } from "./announce.js";
+import { ApiError, post } from "./api.js";
+import { Pager } from "./pager.js";
+import { Preview } from "./preview.js";
+import "./dialogs.js";
+import "./views.js";
+
+const SHUTTER_KEYS = [" ", "Enter", "Camera", "CameraShutter"];
+const GUIDANCE = "Spot inside the ring, then hold still";
+
+const live = document.getElementById("live");
+const shutter = document.getElementById("shutter");
+const say = document.getElementById("say");
+const trouble = document.getElementById("trouble");
+const preview = new Preview(document.getElementById("preview"));
+let isKeeping = false;
+let canKeep = false;
+
+function look(kind, words) {
+  live.dataset.look = kind;
+  if (say.textContent !== words) say.textContent = words;
+  canKeep = kind === "live" || kind === "still";
+  shutter.disabled = !canKeep || isKeeping;
+}
+
+function complain(sentence) {
+  trouble.textContent = sentence;
+  trouble.hidden = sentence === "";
+}
+
+preview.addEventListener("live", () => look("live", GUIDANCE));
+preview.addEventListener("still", () => look("still", "No new picture from the camera"));
+preview.addEventListener("dark", (event) => look("dark", event.detail));
+
+async function keep() {
+  if (isKeeping || !canKeep) return;
+  isKeeping = true;
+  shutter.disabled = true;
+  complain("");
+  preview.freeze();
+  live.classList.add("is-keeping");
+  announce("Keeping the photo");
+  try {
+    const kept = await post(`/api/encounters/${live.dataset.encounter}/captures`);
+    location.assign(kept.page_url);
+  } catch (error) {
+    complain(error instanceof ApiError ? error.message : "The photo was not kept. Please take it again.");
+    isKeeping = false;
+    shutter.disabled = false;
+    preview.thaw();
+    live.classList.remove("is-keeping");
+  }
+}
+
+shutter.addEventListener("click", keep);
+document.addEventListener("keydown", (event) => {
+  if (!SHUTTER_KEYS.includes(event.key) || event.repeat) return;
+  if (event.target.closest("a, button, input, dialog") !== null) return;
+  event.preventDefault();
+  keep();
+});
+
+document.getElementById("next-picture")?.addEventListener("click", async (event) => {
+  event.currentTarget.disabled = true;
+  const button = event.currentTarget;
+  try {
+    await post("/api/camera/next");
+    complain("");
+  } catch (error) {
+    complain(error.message);
+  }
+  button.disabled = false;
+});
+
+// A page that comes back from the browser's memory shows an old list and an old frame.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+
+new Pager(document.getElementById("kept"));
+preview.run();
