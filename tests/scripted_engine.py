@@ -310,7 +310,7 @@ class EngineProcess:
         self._process.kill()
         self._wait()
 
-    def terminate(self, timeout_s: float = 10) -> int:
+    def terminate(self, timeout_s: float = 30) -> int:
         """Ask it to end, and return its exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self._wait(timeout_s)
@@ -319,7 +319,7 @@ class EngineProcess:
         """Send a signal, such as SIGSTOP."""
         self._process.send_signal(number)
 
-    def _wait(self, timeout_s: float = 10) -> int:
+    def _wait(self, timeout_s: float = 30) -> int:
         _, stderr = self._process.communicate(timeout=timeout_s)
         self.stderr += stderr
         return self._process.returncode

@@ -145,14 +145,16 @@ class JobQueue:
 def _run(job: Job) -> None:
     """Run one job to its end; whatever happens, its client hears of an end."""
     job.put(Started())
+    has_ended = False
     try:
+        # To the last item, past the end that its client sees: a run that is only dropped frees nothing in time.
         for event in job.run():
             job.put(event)
-            if isinstance(event, ENDS):
-                return
+            has_ended = isinstance(event, ENDS)
     except Exception as error:  # the edge of the worker's thread: one bad job must not take the others with it
         if not isinstance(error, DermstationError):
             logger.exception("job failed")
         job.put(Failed(error=error))
         return
-    job.put(Failed(error=RuntimeError("the model ended without a result")))
+    if not has_ended:
+        job.put(Failed(error=RuntimeError("the model ended without a result")))

@@ -122,8 +122,10 @@ class EngineServer:
 
     def stop(self) -> None:
         """Let `run` return; may be called from a signal handler or another thread."""
-        self._stop.set()
-        self._server.pull_trigger()
+        if not self._stop.is_set():
+            # Only once: the second signal of an impatient service manager may find the loop closed.
+            self._stop.set()
+            self._server.pull_trigger()
 
     def close(self, drain_s: float = 2.0) -> None:
         """Accept nothing more, let answers that are ending be sent, and close every connection."""
