@@ -17,10 +17,10 @@ COMMAND_GROUP = "dermstation.commands"
 class _CommandGroup(click.Group):
     """Sub-commands from entry points, loaded only when called: `generate` must not pay for `serve`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
         return sorted(point.name for point in entry_points(group=COMMAND_GROUP))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click passes it
         point = _entry_point(cmd_name)
         if point is None:
             return None

@@ -1,4 +1,4 @@
-"""How the engine is, in words: asked every second or two on a thread of its own, so that no screen ever waits for it."""
+"""How the engine is, in words: asked every second on a thread of its own, so that no screen ever waits for it."""
 
 import logging
 import threading

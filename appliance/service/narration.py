@@ -1,7 +1,7 @@
-"""The model's JSON, told to a person while it is being written: rows of findings, then the description, letter by letter.
+"""The model's JSON, told to a person while it is being written: rows of findings, then the description by letters.
 
-It trusts nothing: only known keys with values of the closed vocabularies become rows, in our words. Whether the whole is
-an assessment is decided at the end, by `assessment_from_json`; what was told before is withdrawn if it is not.
+It trusts nothing: only known keys with values of the closed vocabularies become rows, in our words. Whether the whole
+is an assessment is decided at the end, by `assessment_from_json`; what was told before is withdrawn if it is not.
 """
 
 import json

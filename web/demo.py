@@ -1,0 +1,122 @@
+"""`dermstation demo`: engine and station on loopback with the demonstration bundle and a replay camera.
+
+The engine is a process of its own here too, so that it can die as it can in a clinic; it is started again.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import click
+
+from appliance.config import LOOPBACK, Config
+from appliance.engine_address import EngineAddress
+from appliance.errors import ConfigurationError
+from appliance.host.notify import Notifier
+from web.serve import listen, run_station, station_settings, with_engine
+
+logger = logging.getLogger(__name__)
+
+PORT: Final = 8080
+_PORTS_TRIED: Final = 20
+_RESTART_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Waits before the engine is started again, one death after the other."""
+_STOP_S: Final = 5.0
+
+
+@click.command()
+@click.option("--port", type=int, default=None, help=f"Port on loopback; {PORT} or the next free one by default.")
+@click.option("--bundle", help="Folder of another model bundle.")
+@click.option("--pictures", help="Folder of other pictures for the replay camera.")
+def demo(port: int | None, bundle: str | None, pictures: str | None) -> None:
+    """Show the product on this machine: open the printed address, take a photo, read along."""
+    with tempfile.TemporaryDirectory(prefix="dermstation-") as folder:
+        address = EngineAddress(socket=str(Path(folder) / "engine.sock"))
+        config = with_engine(station_settings(Config(), {"port": free_port(port)}), address)
+        if pictures is not None:
+            config = _with_pictures(config, pictures)
+        with EngineKeeper(address, bundle):
+            run_station(config, Notifier.from_environment())
+
+
+class EngineKeeper:
+    """Keeps one engine process running, on a thread of its own; a context manager."""
+
+    def __init__(self, address: EngineAddress, bundle: str | None) -> None:
+        self._command = [sys.executable, "-m", "appliance", "engine", "--socket", str(address.socket)]
+        self._command += ["--bundle", bundle] if bundle is not None else []
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._keep, name="engine-keeper", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the engine that runs now."""
+        return self._process.pid if self._process is not None else None
+
+    def __enter__(self) -> Self:
+        """Start the engine."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the engine."""
+        self._stop.set()
+        with self._lock:
+            process = self._process
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._thread.join(_STOP_S)
+
+    def _keep(self) -> None:
+        deaths = 0
+        while not self._stop.is_set():
+            with self._lock:
+                if self._stop.is_set():
+                    return
+                # A group of its own: Ctrl-C in the terminal is for the station, which then ends the engine in order.
+                self._process = subprocess.Popen(
+                    self._command, stdout=subprocess.DEVNULL, process_group=0, env={**os.environ}
+                )
+            status = self._process.wait()
+            if self._stop.is_set():
+                return
+            logger.warning("engine ended: status=%s", status)
+            self._stop.wait(_RESTART_S[min(deaths, len(_RESTART_S) - 1)])
+            deaths += 1
+
+
+def free_port(wanted: int | None) -> int:
+    """Return the port to use on loopback: the wanted one, else the first free from 8080 on.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    for port in [wanted] if wanted is not None else range(PORT, PORT + _PORTS_TRIED):
+        try:
+            listen(LOOPBACK, port).close()
+        except ConfigurationError:
+            if wanted is not None:
+                raise
+            continue
+        return port
+    raise ConfigurationError(f"The ports {PORT} to {PORT + _PORTS_TRIED - 1} are all taken; give one with --port.")
+
+
+def _with_pictures(config: Config, pictures: str) -> Config:
+    import msgspec
+
+    return msgspec.structs.replace(config, camera=msgspec.structs.replace(config.camera, folder=pictures))

@@ -1,0 +1,150 @@
+"""`dermstation serve`: the station's process, from its settings to its orderly end."""
+
+import logging
+import signal
+import socket
+import threading
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from appliance.config import Config, StationConfig, load_config
+from appliance.engine_address import EngineAddress
+from appliance.errors import ConfigurationError
+from appliance.host.discovery import Advertisement, StationState
+from appliance.host.notify import Notifier
+from appliance.service.station import Station
+from appliance.wiring import build_station
+from web.engine.limits import EngineLimits
+from web.engine.server import EngineServer
+from web.kiosk.app import LOOPBACK_HOSTS, create_kiosk_app
+from web.kiosk.lan import keep_lan_out, lan_hosts
+
+logger = logging.getLogger(__name__)
+
+THREADS: Final = 24
+"""A screen holds two at most, its preview and its answer: a dozen screens."""
+MAX_BODY_BYTES: Final = 64 << 10
+_TICK_S: Final = 1.0
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file; flags go before it.")
+@click.option("--host", help="Address to listen on; 0.0.0.0 lets the clinic's network find the box.")
+@click.option("--port", type=int, help="Port to listen on; 0 lets the kernel choose.")
+@click.option("--name", help="Instance name on the network; never a clinic's or a patient's.")
+@click.option("--engine", "engine_address", help="Engine to ask: unix:/path or host:port.")
+@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder of the replay camera.")
+def serve(config: Path | None, engine_address: str | None, pictures: Path | None, **flags: Any) -> None:
+    """Serve the station: the kiosk's screens, capture, and its presence on the network."""
+    settings = station_settings(load_config(config), {key: flag for key, flag in flags.items() if flag is not None})
+    if engine_address is not None:
+        settings = with_engine(settings, EngineAddress.parse(engine_address))
+    if pictures is not None:
+        camera = msgspec.structs.replace(settings.camera, folder=str(pictures))
+        settings = msgspec.structs.replace(settings, camera=camera)
+    run_station(settings, Notifier.from_environment())
+
+
+def station_settings(config: Config, flags: dict[str, Any]) -> Config:
+    """Return the settings with the station's flags that were given.
+
+    Raises:
+        ConfigurationError: A flag is out of range.
+    """
+    try:
+        station = msgspec.convert({**msgspec.structs.asdict(config.station), **flags}, StationConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"The station's flags are refused: {error}.") from error
+    return msgspec.structs.replace(config, station=station)
+
+
+def with_engine(config: Config, address: EngineAddress) -> Config:
+    """Return the settings with another engine to ask."""
+    engine = msgspec.structs.replace(config.engine, socket=address.socket, host=address.host, port=address.port)
+    return msgspec.structs.replace(config, engine=engine)
+
+
+def run_station(config: Config, notifier: Notifier) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: The address cannot be used.
+        CameraError: The camera cannot be opened.
+    """
+    listener = listen(config.station.host, config.station.port)
+    port = listener.getsockname()[1]
+    with ExitStack() as stack:
+        station = stack.enter_context(build_station(config))
+        hosts = LOOPBACK_HOSTS | lan_hosts(config.station.name, config.station.host)
+        app = create_kiosk_app(station, allowed_hosts=hosts)
+        keep_lan_out(app, station)
+        server = EngineServer(app, listener, EngineLimits(queue_limit=THREADS, max_body_bytes=MAX_BODY_BYTES))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        presence = stack.enter_context(_advertisement(config.station, port))
+        click.echo(f"The station listens on http://{_authority(config.station.host, port)}")
+        notifier.ready("capture ready")
+        _run(server, station, notifier, presence)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket.
+
+    Raises:
+        ConfigurationError: The address is taken, or is none of this machine's.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            # A restarted station must not wait for its predecessor's connections to be forgotten.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"The station cannot listen on {_authority(host, port)}: {error.strerror or error}."
+        ) from error
+    return listener
+
+
+def _advertisement(config: StationConfig, port: int) -> Advertisement:
+    host = config.host if config.advertise else "127.0.0.1"
+    return Advertisement(config.name, host, port, version=version("dermstation"), state="starting")
+
+
+def _run(server: EngineServer, station: Station, notifier: Notifier, presence: Advertisement) -> None:
+    done = threading.Event()
+    watcher = threading.Thread(target=_tell, args=(station, notifier, presence, done), name="presence", daemon=True)
+    watcher.start()
+    try:
+        server.run()
+    finally:
+        notifier.stopping()
+        done.set()
+        watcher.join(2)
+        server.close()
+
+
+def _tell(station: Station, notifier: Notifier, presence: Advertisement, done: threading.Event) -> None:
+    """Tell systemd that the station lives, and the network how it is, when that changes."""
+    told: StationState | None = None
+    while not done.wait(min(_TICK_S, notifier.watchdog_interval_s or _TICK_S)):
+        notifier.watchdog()
+        states: dict[str, StationState] = {"ready": "ready", "starting": "starting", "off": "no-model"}
+        status = station.watch.status
+        if (state := states[status.state]) != told:
+            told = state
+            presence.update_state(state)
+            notifier.status(status.words)
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
