@@ -5,7 +5,7 @@ import { ApiError, post } from "./api.js";
 import { Pager } from "./pager.js";
 import { Preview } from "./preview.js";
 import "./dialogs.js";
-import "./views.js";
+import { showPanel } from "./views.js";
 
 const SHUTTER_KEYS = [" ", "Enter", "Camera", "CameraShutter"];
 const GUIDANCE = "Spot inside the ring, then hold still";
@@ -77,5 +77,6 @@ document.getElementById("next-picture")?.addEventListener("click", async (event)
 // A page that comes back from the browser's memory shows an old list and an old frame.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
+if (location.hash === "#kept") showPanel("kept");
 new Pager(document.getElementById("kept"));
 preview.run();

@@ -1,0 +1,154 @@
+// The dashed box: the only place where the model's words appear, and they enter it as text, never as markup.
+
+import { announce, SentenceAnnouncer } from "./announce.js";
+
+const PENDING = "What the model writes appears here. The photo is kept.";
+const WITHDRAWN = "What was written here has been withdrawn.";
+const INCOMPLETE = "Stopped before the end: what stands here is not complete.";
+
+function element(tag, className, text = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+/** One answer of the model: the assessment itself, or the answer to a question. */
+export class Answer {
+  #root = element("article", "answer");
+  #findings = element("dl", "findings");
+  #text = element("p", "text");
+  #remark = element("p", "hint remark", PENDING);
+  #rows = new Map();
+  #spoken = new SentenceAnnouncer();
+  #changed;
+
+  constructor(question, changed) {
+    this.#changed = changed;
+    if (question !== null) this.#root.append(element("h3", "question", question));
+    this.#findings.hidden = true;
+    this.#text.hidden = true;
+    this.#root.append(this.#findings, this.#text, this.#remark);
+  }
+
+  get root() {
+    return this.#root;
+  }
+
+  get isEmpty() {
+    return this.#rows.size === 0 && this.#text.textContent === "";
+  }
+
+  /** Add one row, or correct it. */
+  finding({ name, label, words }) {
+    let row = this.#rows.get(name);
+    if (row === undefined) {
+      row = element("div", "row");
+      row.append(element("dt", "", label), element("dd", ""));
+      this.#rows.set(name, row);
+      this.#findings.append(row);
+    }
+    row.lastChild.textContent = words;
+    this.#findings.hidden = false;
+    this.#remark.textContent = "";
+    announce(`${label}: ${words}`);
+    this.#changed();
+  }
+
+  text(piece) {
+    this.#text.append(piece);
+    this.#text.hidden = false;
+    this.#remark.textContent = "";
+    this.#spoken.add(piece);
+    this.#changed();
+  }
+
+  setWriting(isWriting) {
+    this.#text.classList.toggle("is-writing", isWriting);
+  }
+
+  /** Take back everything: its writer died, and nobody vouches for a half sentence. */
+  reset() {
+    const hadWords = !this.isEmpty;
+    this.#rows.clear();
+    this.#findings.replaceChildren();
+    this.#findings.hidden = true;
+    this.#text.textContent = "";
+    this.#text.hidden = true;
+    this.#spoken.forget();
+    if (hadWords) this.#remark.textContent = WITHDRAWN;
+    this.#changed();
+  }
+
+  end(state) {
+    this.setWriting(false);
+    if (state === "done") this.#spoken.finish();
+    else this.#spoken.forget();
+    if (state !== "done" && !this.isEmpty) this.#remark.textContent = INCOMPLETE;
+    else if (this.#remark.textContent === PENDING) this.#remark.textContent = "";
+    this.#changed();
+  }
+}
+
+/** The box around the answers: its heading's words, the seconds left, and the way down when there is more. */
+export class ModelBox {
+  #box = document.getElementById("model");
+  #answers = document.getElementById("answers");
+  #progress = document.getElementById("progress");
+  #more = document.getElementById("more");
+  #words = "";
+  #readyAt = null;
+
+  constructor() {
+    setInterval(() => this.#tick(), 1000);
+    this.#more.addEventListener("click", () => this.#answers.scrollBy({ top: this.#answers.clientHeight * 0.8 }));
+    this.#answers.addEventListener("scroll", () => this.#look());
+    new ResizeObserver(() => this.#look()).observe(this.#answers);
+  }
+
+  /** Clear everything and open the assessment. */
+  openAssessment() {
+    this.#answers.replaceChildren();
+    return this.#open(null);
+  }
+
+  /** Open an answer under what stands there, and bring its question to the top. */
+  openQuestion(question) {
+    const answer = this.#open(question);
+    answer.root.scrollIntoView({ block: "start" });
+    return answer;
+  }
+
+  /** Say how it goes; `secondsLeft` counts down by itself. */
+  progress(state, words, secondsLeft = null) {
+    const isNew = words !== this.#words;
+    this.#words = words;
+    this.#readyAt = secondsLeft === null ? null : performance.now() + secondsLeft * 1000;
+    this.#progress.dataset.state = state;
+    this.#box.setAttribute("aria-busy", String(!["done", "cancelled", "failed"].includes(state)));
+    this.#tick();
+    if (isNew) announce(this.#progress.textContent);
+  }
+
+  #open(question) {
+    const answer = new Answer(question, () => this.#look());
+    this.#answers.append(answer.root);
+    this.#look();
+    return answer;
+  }
+
+  #tick() {
+    let left = "";
+    if (this.#readyAt !== null) {
+      const seconds = Math.round((this.#readyAt - performance.now()) / 1000);
+      left = seconds > 0 ? ` · ${seconds} s left` : " · a little longer";
+    }
+    const words = this.#words + left;
+    if (this.#progress.textContent !== words) this.#progress.textContent = words;
+  }
+
+  #look() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#answers;
+    this.#more.hidden = scrollHeight - scrollTop - clientHeight < 12;
+  }
+}
