@@ -126,9 +126,7 @@ def export_checkpoint(
         output = _Output(folder)
         progress.begin("Converting", checkpoint.size_bytes)
         _write_graphs(manifest, checkpoint, output)
-        progress.begin("Fingerprinting", sum(path.stat().st_size for path in checkpoint.files))
-        files = _fingerprints(source.path, checkpoint, progress.advance)
-        origin = msgspec.structs.replace(manifest.source, files=files)
+        origin = msgspec.structs.replace(manifest.source, files=_fingerprints(source.path, checkpoint, progress))
         _write_rest(source.path, manifest, notice, output)
         manifest = msgspec.structs.replace(manifest, source=origin, files=dict(sorted(output.files.items())))
         write_synced(folder / MANIFEST_NAME, manifest_to_json(manifest))
@@ -200,10 +198,11 @@ def _head(checkpoint: Checkpoint, data: ExternalDataFile, precision: MatrixPreci
     return store_matrix(data, HEAD, [checkpoint.tensor(HEAD)], precision)
 
 
-def _fingerprints(folder: Path, checkpoint: Checkpoint, on_read: Callable[[int], None]) -> dict[str, str]:
+def _fingerprints(folder: Path, checkpoint: Checkpoint, progress: Progress) -> dict[str, str]:
     """Digest every file that was read: SHA-256, lower-case hexadecimal."""
-    small = [folder / name for name in _SMALL_FILES if (folder / name).is_file()]
-    return {path.name: _digest(path, on_read) for path in (*checkpoint.files, *small)}
+    files = [*checkpoint.files, *(folder / name for name in _SMALL_FILES if (folder / name).is_file())]
+    progress.begin("Fingerprinting", sum(path.stat().st_size for path in files))
+    return {path.name: _digest(path, progress.advance) for path in files}
 
 
 def _digest(path: Path, on_read: Callable[[int], None]) -> str:

@@ -189,9 +189,7 @@ def test_tokens_are_looked_up_by_string(tmp_path: Path) -> None:
 def test_token_id_that_the_tokenizer_denies_is_refused(tmp_path: Path) -> None:
     configuration = change(make_checkpoint(tmp_path), "config.json", boi_token_index=12)
 
-    with pytest.raises(
-        CheckpointError, match=r"boi_token_index is 12, but tokenizer.json gives <start_of_image> the id 7"
-    ):
+    with pytest.raises(CheckpointError, match=r"boi_token_index is 12, .* gives <start_of_image> the id 7"):
         token_spec(tmp_path, configuration, multimodal=True)
 
 
@@ -199,7 +197,7 @@ def test_tokenizer_without_image_tokens_is_refused(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, vision=False)
 
     with pytest.raises(CheckpointError, match="no token <image_soft_token>"):
-        token_spec(tmp_path, MEDGEMMA, multimodal=True)
+        token_spec(tmp_path, {}, multimodal=True)
 
 
 def test_missing_tokenizer_is_refused(tmp_path: Path) -> None:
