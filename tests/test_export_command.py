@@ -141,7 +141,7 @@ def test_full_disk_is_one_sentence_and_leaves_it_empty(tmp_path: Path, checkpoin
 
 def large_checkpoint(folder: Path) -> Path:
     """Write one whose export takes long enough to be ended in the middle."""
-    sizes = {"layers": 8, "hidden_size": 512, "intermediate_size": 2048}
+    sizes: dict[str, Any] = {"layers": 8, "hidden_size": 512, "intermediate_size": 2048}
     return make_checkpoint(folder, dtype="bfloat16", vision=False, **sizes)
 
 
