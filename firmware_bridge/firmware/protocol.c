@@ -94,7 +94,8 @@ static bool unpack(const uint8_t *body, uint8_t count, struct packet *packet) {
     if (get_u32(body + covered) != protocol_crc32(body, covered)) {
         return false;
     }
-    if (body[0] != PROTOCOL_VERSION || body[3] != covered - HEADER_BYTES) {
+    if (body[0] != PROTOCOL_VERSION || body[1] < KIND_COMMAND || body[1] > KIND_EVENT_ACK ||
+        body[3] != covered - HEADER_BYTES) {
         return false;
     }
     packet->kind = body[1];
