@@ -20,7 +20,7 @@ TOKENS = TokenSpec(
     thought_start_token_id=IDS["<unused94>"],
     thought_end_token_id=IDS["<unused95>"],
 )
-TOKENIZER = Tokenizer(make_tokenizer().to_str(), TOKENS)
+TOKENIZER = Tokenizer(make_tokenizer(), TOKENS)
 
 
 def read(text: str, stop: tuple[str, ...] = ()) -> tuple[Answer, list[str]]:

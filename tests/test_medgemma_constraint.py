@@ -17,7 +17,7 @@ from appliance.medgemma.tokenizer import Tokenizer
 VOCAB_SIZE = 512
 IDS = make_tokenizer().get_vocab()
 TOKENS = TokenSpec(bos_token_id=2, pad_token_id=0, eos_token_ids=(IDS["<eos>"], IDS["<end_of_turn>"]))
-TOKENIZER = Tokenizer(make_tokenizer().to_str(), TOKENS)
+TOKENIZER = Tokenizer(make_tokenizer(), TOKENS)
 COMPILER = ConstraintCompiler(TOKENIZER, VOCAB_SIZE, TOKENS.eos_token_ids)
 
 SCHEMAS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from appliance.medgemma.spec import TokenSpec
 from appliance.medgemma.tokenizer import Tokenizer
 
 TOKENS = TokenSpec(bos_token_id=2, pad_token_id=0, eos_token_ids=(1, 6))
-TOKENIZER = Tokenizer(make_tokenizer().to_str(), TOKENS)
+TOKENIZER = Tokenizer(make_tokenizer(), TOKENS)
 FIRST_BYTE_ID = make_tokenizer().get_vocab()["<0x00>"]
 
 

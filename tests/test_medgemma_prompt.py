@@ -1,5 +1,6 @@
 """Prompts: the same tokens as transformers' processor, and nothing a person types becomes a control token."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def make_spec(*, vision: bool = True) -> GemmaSpec:
 
 
 SPEC = make_spec()
-TOKENIZER = Tokenizer(make_tokenizer().to_str(), SPEC.tokens)
+TOKENIZER = Tokenizer(make_tokenizer(), SPEC.tokens)
 CONTROL_IDS = set(TOKENIZER.control_ids.values())
 
 
@@ -239,7 +240,7 @@ def test_broken_or_hostile_template_is_a_bundle_error(template: str) -> None:
 
 def test_text_only_model_refuses_images() -> None:
     spec = make_spec(vision=False)
-    tokenizer = Tokenizer(make_tokenizer(image_token=False).to_str(), spec.tokens)
+    tokenizer = Tokenizer(make_tokenizer(image_token=False), spec.tokens)
     prompts = PromptBuilder(GEMMA_3, tokenizer, spec)
     assert prompts.build([user("Hello")]).image_spans == ()
     with pytest.raises(PromptError, match="text only"):
@@ -251,11 +252,12 @@ def test_system_turn_takes_text_only() -> None:
         builder().build([Message(role="system", parts=(IMAGE,)), user("a")])
 
 
-def test_tokenizer_that_is_none_is_a_bundle_error() -> None:
-    with pytest.raises(BundleError, match="tokenizer cannot be read"):
-        Tokenizer("{}", SPEC.tokens)
+def test_tokenizer_that_is_none_is_a_bundle_error(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(BundleError, match="cannot be read"):
+        Tokenizer.from_file(tmp_path / "tokenizer.json", SPEC.tokens)
 
 
 def test_tokenizer_without_a_named_token_is_a_bundle_error() -> None:
     with pytest.raises(BundleError, match="no token 9999"):
-        Tokenizer(make_tokenizer().to_str(), TokenSpec(bos_token_id=9999, pad_token_id=0, eos_token_ids=(1,)))
+        Tokenizer(make_tokenizer(), TokenSpec(bos_token_id=9999, pad_token_id=0, eos_token_ids=(1,)))
