@@ -1,7 +1,8 @@
 """Encounters and their photos: which visit is on the screen, and what may be kept for it.
 
 The rule that matters most: a photo is kept only for the encounter that was on the screen when the shutter fired, from a
-frame newer than 500 ms that was not kept before. It waits for no model, no network and no microcontroller.
+frame newer than 500 ms and than the encounter itself, that was not kept before. It waits for no model, no network and
+no microcontroller.
 Source: `architecture.md`, rules 1 and 3; `reliability.md`, F7 and D2.
 """
 
@@ -18,6 +19,8 @@ from appliance.types import CapturedImage, Encounter, Frame
 FRAME_MAX_AGE_S: Final = 0.5
 _WAIT_FOR_FRAME_S: Final = 0.5
 """A camera at 2 frames/s may still be between two of them."""
+_FRAMES_TRIED: Final = 3
+"""The newest frame, the one that was being exposed when the visit was opened, and the one after."""
 
 
 class CaptureStore(Protocol):
@@ -88,6 +91,7 @@ class Captures:
         self._clock = clock
         self._lock = threading.RLock()
         self._current: Encounter | None = None
+        self._on_screen_since_s = 0.0
         self._last_kept_sequence = -1
 
     @property
@@ -101,6 +105,7 @@ class Captures:
             if self._current is not None:
                 self.close_encounter(self._current.encounter_id)
             self._current = Encounter(encounter_id=uuid.uuid4().hex, opened_at=self._clock.now_at())
+            self._on_screen_since_s = self._clock.monotonic_s()
             return self._current
 
     def close_encounter(self, encounter_id: str) -> None:
@@ -115,7 +120,7 @@ class Captures:
 
         Raises:
             EncounterClosedError: The encounter was not on the screen when the shutter fired, or left it meanwhile.
-            StaleFrameError: The newest frame is older than 500 ms, or was kept before.
+            StaleFrameError: The newest frame is older than 500 ms or than the encounter, or was kept before.
             CameraError: The camera is gone.
             LimitError: There is no room.
         """
@@ -162,15 +167,23 @@ class Captures:
             raise EncounterClosedError("This visit is closed, so no photo was kept.")
 
     def _fresh_frame(self) -> Frame:
-        frame = self._camera.frame(self._last_kept_sequence, _WAIT_FOR_FRAME_S)
-        if frame is None:
-            raise StaleFrameError("The camera shows no new picture, so nothing was kept. Check its cable.")
-        self._check_fresh(frame)
-        return frame
+        after = self._last_kept_sequence
+        for _ in range(_FRAMES_TRIED):
+            frame = self._camera.frame(after, _WAIT_FOR_FRAME_S)
+            if frame is None:
+                break
+            if frame.captured_s > self._on_screen_since_s:
+                self._check_fresh(frame)
+                return frame
+            after = frame.sequence
+        raise StaleFrameError("The camera shows no new picture, so nothing was kept. Check its cable.")
 
     def _check_fresh(self, frame: Frame) -> None:
         age_s = self._clock.monotonic_s() - frame.captured_s
         if age_s > FRAME_MAX_AGE_S:
             raise StaleFrameError("The camera's picture has frozen, so nothing was kept. Check its cable.")
+        if frame.captured_s <= self._on_screen_since_s:
+            # Who is seen on it may be the one before.
+            raise StaleFrameError("The camera's picture is from before this visit, so nothing was kept. Press again.")
         if frame.sequence <= self._last_kept_sequence:
             raise StaleFrameError("This picture is kept already. Take another one.")

@@ -1,0 +1,81 @@
+"""What the kiosk's tests share: a clock and a camera that obey, drawn pictures, and a station around a real engine."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from PIL import Image
+
+from appliance.camera.protocol import Camera
+from appliance.camera.replay import ReplayCamera
+from appliance.errors import CameraError
+from appliance.service.station import EngineClientLike, Station
+from appliance.types import Frame
+
+WAIT_S = 10.0
+"""Longest wait for something that another thread does; only a failing test waits so long."""
+
+
+class ManualClock:
+    """Time that passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.passed_s
+
+    def now_at(self) -> datetime:
+        return datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=self.passed_s)
+
+
+class ObedientCamera:
+    """A camera without a device: a frame is there when a test says `take`, and nothing ever blocks."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._newest: Frame | None = None
+        self.is_plugged = True
+        self.subject = "nobody"
+        """Who is before the lens; part of every frame's bytes."""
+
+    def take(self) -> Frame:
+        """Take one frame; a millisecond passes meanwhile."""
+        self._clock.passed_s += 0.001
+        sequence = self._newest.sequence + 1 if self._newest is not None else 0
+        content = b"\xff\xd8\xff" + f"{self.subject} {sequence}".encode()
+        self._newest = Frame(
+            content=content, media_type="image/jpeg", sequence=sequence, captured_s=self._clock.monotonic_s()
+        )
+        return self._newest
+
+    def frame(self, after: int, timeout_s: float) -> Frame | None:
+        if not self.is_plugged:
+            raise CameraError("The camera is not connected.")
+        return self._newest if self._newest is not None and self._newest.sequence > after else None
+
+    def close(self) -> None:
+        self.is_plugged = False
+
+
+def picture(colour: str, size: tuple[int, int] = (96, 72)) -> bytes:
+    """Draw one JPEG of a single colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def picture_folder(folder: Path, *colours: str) -> Path:
+    """Write one picture a colour, in this order of names."""
+    for number, colour in enumerate(colours or ("tan", "sienna", "peru")):
+        (folder / f"{number:02}.jpg").write_bytes(picture(colour))
+    return folder
+
+
+@contextmanager
+def running_station(engine: EngineClientLike, pictures: Path, camera: Camera | None = None) -> Iterator[Station]:
+    """Run a station with a fast replay camera around an engine's client."""
+    with Station(camera or ReplayCamera(pictures, frames_per_s=50, picture_s=60), engine) as station:
+        yield station
