@@ -20,6 +20,8 @@ _PADDING_MAX: Final = 0.02
 _SCALE_FACTORS: Final = (1.0, 0.92, 0.85, 8 / 7)
 """Scales tried for 4 bits, times |largest| / 8: clipping the largest value a little often loses less in the others."""
 
+_SCALE_MIN: Final = np.finfo(np.float32).tiny
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedRows:
@@ -101,5 +103,5 @@ def _quantize_int4(cut: NDArray[np.float32]) -> QuantizedRows:
 
 
 def _inverse(scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return 1/x, and 0 for 0: a block of zeros stays zeros."""
-    return np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
+    """Return 1/x, and 0 for 0 and for what is too small to have an inverse: such a block becomes zeros."""
+    return np.divide(1, scales, out=np.zeros_like(scales), where=np.abs(scales) >= _SCALE_MIN)
