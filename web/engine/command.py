@@ -104,6 +104,9 @@ def run_engine(settings: EngineConfig, load: Callable[[], Model], notifier: Noti
     try:
         server.run()
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # An impatient second one would end the interpreter's own clean-up with a bad status.
+            signal.signal(number, signal.SIG_IGN)
         notifier.stopping()
         done.set()
         watchdog.join(1)
