@@ -5,6 +5,7 @@ It is what every face talks to, and knows none of them.
 
 from contextlib import ExitStack
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any, Final, Protocol, Self
 
 from appliance.camera.protocol import Camera
@@ -92,10 +93,10 @@ class Station:
             self.camera.next_picture()
 
     def state(self) -> dict[str, Any]:
-        """Return what every screen shows of the box: `model` and `camera`, in words."""
+        """Return what every screen shows of the box: `model` and `camera`, in words, and the `version`."""
         try:
             self.camera.frame(-1, _CAMERA_CHECK_S)
             camera = {"state": "ready", "words": "Camera ready"}
         except CameraError as error:
             camera = {"state": "off", "words": str(error)}
-        return {"model": asdict(self.watch.status), "camera": camera}
+        return {"model": asdict(self.watch.status), "camera": camera, "version": version("dermstation")}

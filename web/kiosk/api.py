@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Final, TypeVar
 
 import msgspec
@@ -39,7 +38,7 @@ def create_api(station: Station) -> Blueprint:
 def _add_camera_routes(api: Blueprint, station: Station) -> None:
     @api.get("/api/state")
     def state() -> Response:
-        return jsonify({**station.state(), "version": version("dermstation")})
+        return jsonify(station.state())
 
     @api.get("/preview")
     def preview() -> Response:
