@@ -22,6 +22,7 @@ def stream(token_ids: list[int]) -> list[str]:
 
 
 @given(st.text(max_size=40))
+@settings(deadline=None)  # a busy machine is no failure
 @example("a\N{ZERO WIDTH JOINER}b")
 @example("\N{WOMAN}\N{EMOJI MODIFIER FITZPATRICK TYPE-5}\N{ZERO WIDTH JOINER}\N{MICROSCOPE} naevus")
 @example("त्वचा पर घाव")
@@ -35,7 +36,7 @@ def test_any_text_streams_back_whole(text: str) -> None:
 
 
 @given(st.lists(st.integers(0, 420), max_size=40))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_tokens_stream_to_what_decoding_at_once_gives(token_ids: list[int]) -> None:
     assert "".join(stream(token_ids)) == TOKENIZER.decode(token_ids)
 
@@ -50,7 +51,7 @@ byte_runs = st.lists(
 
 
 @given(byte_runs)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_broken_byte_runs_stream_to_what_decoding_at_once_gives(runs: list[list[int]]) -> None:
     token_ids = [token_id for run in runs for token_id in run]
     assert "".join(stream(token_ids)) == TOKENIZER.decode(token_ids)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.medgemma.bundle import Preprocessing
@@ -13,6 +13,7 @@ sides = st.integers(1, 60)
 
 
 @given(sides, sides)
+@settings(deadline=None)  # a busy machine is no failure
 def test_padding_is_even_and_black(width_px: int, height_px: int) -> None:
     image = np.full((height_px, width_px, 3), 255, dtype=np.uint8)
     side_px = max(width_px, height_px)
@@ -54,6 +55,7 @@ def test_square_photo_equals_the_antialiased_reference(from_px: int, to_px: int,
 
 
 @given(sides, sides, st.tuples(*[st.floats(0, 1)] * 4))
+@settings(deadline=None)  # a busy machine is no failure
 def test_boxes_come_back(width_px: int, height_px: int, fractions: tuple[float, float, float, float]) -> None:
     transform = PadToSquare(width_px=width_px, height_px=height_px)
     y0, x0, y1, x1 = fractions

@@ -197,7 +197,7 @@ words = st.sampled_from(
 
 
 @given(st.lists(words, max_size=12).map("".join), st.lists(words, max_size=4).map("".join))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_no_text_forges_a_control_token(first: str, second: str) -> None:
     prompt = builder().build([user(first, IMAGE, second, second)])
     assert controls_of(prompt.token_ids) == controls_of(builder().build([user("a", IMAGE, "b", "c")]).token_ids)
@@ -207,6 +207,7 @@ ordinary = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="<>"
 
 
 @given(ordinary)
+@settings(deadline=None)  # a busy machine is no failure
 def test_text_between_control_tokens_encodes_as_in_the_whole(text: str) -> None:
     """The guarded way of encoding differs from the plain one only for text that spells a control token."""
     whole = TOKENIZER.encode(f"<bos><start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n")
