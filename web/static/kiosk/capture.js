@@ -32,9 +32,17 @@ function complain(sentence) {
 
 preview.addEventListener("live", () => look("live", GUIDANCE));
 preview.addEventListener("still", () => look("still", "No new picture from the camera"));
-preview.addEventListener("dark", (event) => look("dark", event.detail));
+preview.addEventListener("dark", (event) => {
+  complain("");
+  look("dark", event.detail);
+});
 
 async function keep() {
+  // Nothing is kept unseen: on a small screen the first press brings the live picture back.
+  if (live.offsetParent === null) {
+    showPanel("live");
+    return;
+  }
   if (isKeeping || !canKeep) return;
   isKeeping = true;
   shutter.disabled = true;
@@ -62,16 +70,19 @@ document.addEventListener("keydown", (event) => {
   keep();
 });
 
-document.getElementById("next-picture")?.addEventListener("click", async (event) => {
-  event.currentTarget.disabled = true;
-  const button = event.currentTarget;
+// A finger leaves no focus behind: the dermatoscope's button, which types a key, then means the shutter again.
+document.addEventListener("click", (event) => {
+  const pressed = event.target.closest("button");
+  if (event.detail > 0 && pressed !== null && pressed.closest("dialog") === null) pressed.blur();
+});
+
+document.getElementById("next-picture")?.addEventListener("click", async () => {
   try {
     await post("/api/camera/next");
     complain("");
   } catch (error) {
     complain(error.message);
   }
-  button.disabled = false;
 });
 
 // A page that comes back from the browser's memory shows an old list and an old frame.

@@ -18,7 +18,7 @@ export class Answer {
   #root = element("article", "answer");
   #findings = element("dl", "findings");
   #text = element("p", "text");
-  #remark = element("p", "hint remark", PENDING);
+  #remark = element("p", "remark", PENDING);
   #rows = new Map();
   #spoken = new SentenceAnnouncer();
   #changed;
@@ -98,6 +98,7 @@ export class ModelBox {
   #more = document.getElementById("more");
   #words = "";
   #readyAt = null;
+  #isAtEnd = true;
 
   constructor() {
     setInterval(() => this.#tick(), 1000);
@@ -131,7 +132,11 @@ export class ModelBox {
   }
 
   #open(question) {
-    const answer = new Answer(question, () => this.#look());
+    const answer = new Answer(question, () => {
+      // An answer is followed down while its reader stays at the end; the findings are read from the top.
+      if (question !== null && this.#isAtEnd) this.#answers.scrollTop = this.#answers.scrollHeight;
+      this.#look();
+    });
     this.#answers.append(answer.root);
     this.#look();
     return answer;
@@ -149,6 +154,7 @@ export class ModelBox {
 
   #look() {
     const { scrollHeight, scrollTop, clientHeight } = this.#answers;
-    this.#more.hidden = scrollHeight - scrollTop - clientHeight < 12;
+    this.#isAtEnd = scrollHeight - scrollTop - clientHeight < 12;
+    this.#more.hidden = this.#isAtEnd;
   }
 }

@@ -3,12 +3,14 @@
 import { pause } from "./api.js";
 
 const RETRY_MS = 1000;
+const TIMEOUT_MS = 8000;
+const BEFORE_ANY = -1;
 
 /** Draws frames on a canvas; dispatches `live`, `still` and `dark` (detail: the box's sentence) as it goes. */
 export class Preview extends EventTarget {
   #canvas;
   #context;
-  #sequence = 0;
+  #sequence = BEFORE_ANY;
   #controller = null;
   #isFrozen = false;
   #idle = 0;
@@ -53,7 +55,7 @@ export class Preview extends EventTarget {
   async #next() {
     this.#controller = new AbortController();
     const response = await fetch(`/preview?after=${this.#sequence}`, {
-      signal: this.#controller.signal,
+      signal: AbortSignal.any([this.#controller.signal, AbortSignal.timeout(TIMEOUT_MS)]),
       cache: "no-store",
       credentials: "same-origin",
     });
@@ -63,7 +65,7 @@ export class Preview extends EventTarget {
       return;
     }
     if (!response.ok) {
-      this.#sequence = 0;
+      this.#sequence = BEFORE_ANY;
       this.#say("dark", (await sentenceOf(response)) ?? "The camera is off.");
       await pause(RETRY_MS);
       return;
