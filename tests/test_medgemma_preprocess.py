@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from appliance.medgemma import preprocess
 from appliance.medgemma.bundle import Preprocessing
 from appliance.medgemma.preprocess import PadToSquare, pixel_values_from_image
 
@@ -26,6 +28,20 @@ def test_padding_is_even_and_black(width_px: int, height_px: int) -> None:
     assert (values[0, :, ~inside] == -1).all()
     left, right = transform.left_px, side_px - width_px - transform.left_px
     assert 0 <= right - left <= 1
+
+
+@given(sides, sides, st.integers(1, 40), st.integers(1, 70), st.integers(0, 2**32 - 1))
+@settings(deadline=None)  # a busy machine is no failure
+def test_bands_change_no_pixel(width_px: int, height_px: int, to_px: int, band_rows: int, noise: int) -> None:
+    image = np.random.default_rng(noise).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
+    side_px = max(width_px, height_px)
+    square = Image.new("RGB", (side_px, side_px))
+    square.paste(Image.fromarray(image), ((side_px - width_px) // 2, (side_px - height_px) // 2))
+    at_once = np.asarray(square.resize((to_px, to_px), Image.Resampling.BILINEAR), dtype=np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "_BAND_ROWS", band_rows)
+        values, _ = pixel_values_from_image(image, to_px, GEMMA)
+    np.testing.assert_allclose((values[0].transpose(1, 2, 0) + 1) * 127.5, at_once, atol=1e-3)
 
 
 def test_a_circle_stays_a_circle() -> None:

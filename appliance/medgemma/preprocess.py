@@ -15,6 +15,8 @@ from appliance.medgemma.bundle import Preprocessing
 
 BOX_SCALE = 1000
 """Model boxes count thousandths of the padded square's side. Source: MedGemma 1.5 model card, `box_2d`."""
+_BAND_ROWS = 256
+"""8 MB a band at 8000 pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +93,26 @@ def pixel_values_from_image(
     """
     height_px, width_px, _ = image.shape
     transform = PadToSquare(width_px=width_px, height_px=height_px)
-    square = Image.new("RGB", (transform.side_px, transform.side_px))
-    square.paste(Image.fromarray(image), (transform.left_px, transform.top_px))
-    resized = np.asarray(square.resize((image_size, image_size), Image.Resampling.BILINEAR), dtype=np.float32)
+    resized = np.asarray(_resized_square(image, transform, image_size), dtype=np.float32)
     mean = np.asarray(preprocessing.image_mean, dtype=np.float32)
     std = np.asarray(preprocessing.image_std, dtype=np.float32)
     normalised = (resized * np.float32(preprocessing.rescale_factor) - mean) / std
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)[np.newaxis]), transform
+
+
+def _resized_square(image: NDArray[np.uint8], transform: PadToSquare, image_size: int) -> Image.Image:
+    """Pad and resize in bands of rows: the same pixels as at once, without a square of the photo's full size.
+
+    Pillow's two passes are done apart: a row's horizontal pass needs that row alone, and 8000 x 8000 pixels would be
+    256 MB.
+    """
+    narrow = Image.new("RGB", (image_size, transform.side_px))
+    for start in range(0, transform.height_px, _BAND_ROWS):
+        rows = Image.fromarray(image[start : start + _BAND_ROWS])
+        band = Image.new("RGB", (transform.side_px, rows.height))
+        band.paste(rows, (transform.left_px, 0))
+        narrow.paste(band.resize((image_size, rows.height), Image.Resampling.BILINEAR), (0, transform.top_px + start))
+    return narrow.resize((image_size, image_size), Image.Resampling.BILINEAR)
 
 
 def _clip(value_px: float, limit_px: int) -> float:
