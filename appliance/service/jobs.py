@@ -59,12 +59,14 @@ class Job:
         return self._is_cancelled.is_set()
 
     def cancel(self) -> None:
-        """Ask to end it; whoever runs it does so within one token."""
+        """End it: at once while it only waits, else within one token of whoever runs it."""
         self._is_cancelled.set()
         with self._changed:
             stop_run = self._stop_run
         if stop_run is not None:
             stop_run()
+        elif self._state != "running":
+            self.enter("cancelled", "Cancelled.")
 
     def run_by(self, stop_run: Callable[[], None] | None) -> None:
         """Say how to stop the run that is going on; None when there is none."""

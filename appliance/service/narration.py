@@ -106,7 +106,8 @@ class AssessmentNarrator:
         yield from self._describe()
 
     def _describe(self) -> Iterator[Text]:
-        described = _string_so_far(self._text[self._position :])[:DESCRIPTION_MAX_LENGTH]
+        # The blank after the colon may come with the next piece.
+        described = _string_so_far(self._text[self._position :].lstrip())[:DESCRIPTION_MAX_LENGTH]
         if len(described) > self._told:
             yield Text(text=described[self._told :])
             self._told = len(described)

@@ -144,7 +144,10 @@ class Questions:
             if len(self._jobs) >= _JOBS_MAX:
                 raise LimitError("This visit has too many questions; close it and open a new one.")
             self._jobs[job.job_id] = job
-        job.enter("queued", "The model is asked.")
+        if self._watch.status.state == "ready":
+            job.enter("queued", "The model is asked.")
+        else:
+            job.enter("waiting", WAITING_WORDS)
         try:
             self._waiting.put_nowait((job, image.content))
         except queue.Full:
@@ -175,17 +178,18 @@ class Questions:
         while not job.is_over:
             if not self._wait_for_engine(job):
                 return
+            run = _Run(self._engine, self._watch, job, content)
             try:
-                _Run(self._engine, self._watch, job, content).run()
+                run.run()
             except EngineUnavailableError as error:
                 logger.warning("engine lost during a job: error=%s", error)
                 job.tell("reset")
-                deaths += 1
+                deaths += run.has_begun
                 self._watch.look_again()
                 if deaths >= _DEATHS_MAX:
                     job.enter("failed", "The model stopped three times on this photo. Ask again later.")
                     return
-                job.enter("waiting", WAITING_WORDS)
+                self._say_away()
                 job.wait_cancelled(_RETRY_S)
             except (ImageError, PromptError, AssessmentError) as error:
                 job.tell("reset")
@@ -196,12 +200,18 @@ class Questions:
         while not self._watch.wait_ready(_POLL_S):
             if job.is_cancelled or self._stop.is_set():
                 break
-            if job.state != "waiting":
-                job.enter("waiting", WAITING_WORDS)
+            self._say_away()
         if job.is_cancelled or self._stop.is_set():
             job.enter("cancelled", "Cancelled.")
             return False
         return True
+
+    def _say_away(self) -> None:
+        """Tell every job that is not over, those behind the first included, that the engine is away."""
+        with self._lock:
+            jobs = [job for job in self._jobs.values() if not job.is_over and job.state != "waiting"]
+        for job in jobs:
+            job.enter("waiting", WAITING_WORDS)
 
 
 class _JobFilter(Protocol):
@@ -217,6 +227,8 @@ class _Run:
         self._job = job
         self._content = content
         self._narrator = AssessmentNarrator() if job.question is None else None
+        self.has_begun = False
+        """Whether the engine took it: one that is busy or still loading has not died over this photo."""
 
     def run(self) -> None:
         """Stream the answer into the job.
@@ -227,6 +239,7 @@ class _Run:
         """
         started_s = time.monotonic()
         with self._engine.generate(*self._request()) as stream:
+            self.has_begun = True
             self._job.run_by(stream.close)
             try:
                 generation = self._follow(stream)
