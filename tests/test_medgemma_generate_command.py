@@ -14,6 +14,7 @@ import pytest
 from medgemma_bundles import export_random, png
 
 from appliance.assessment import ASSESSMENT_PROMPT, ASSESSMENT_SCHEMA
+from appliance.demo import pictures_path
 from appliance.errors import BundleError, ConfigurationError, ImageError, PromptError
 from appliance.medgemma.bundle import MANIFEST_NAME, load_bundle, manifest_to_json
 
@@ -79,6 +80,17 @@ def test_schema_from_a_file(bundle: Path, tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "boolean"}')
     assert report(bundle, "--prompt", "Is it?", "--schema", schema)["text"] in {"true", "false"}
+
+
+def test_demonstration_bundle_is_the_default_and_stays_small() -> None:
+    picture = min(pictures_path().glob("*.jpg"))
+    done = subprocess.run([*COMMAND, "--json", "--image", str(picture)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "demonstration model" in found["warning"]
+    assert found["finish_reason"] == "stop"
+    jsonschema.validate(json.loads(found["text"]), ASSESSMENT_SCHEMA)
+    assert found["peak_rss_bytes"] < 400 << 20
 
 
 def test_seed_repeats(bundle: Path) -> None:

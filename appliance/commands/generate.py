@@ -44,6 +44,7 @@ _EXIT_CANCELLED = 130  # 128 + SIGINT, as shells report it
 @click.pass_context
 def generate(ctx: click.Context, /, bundle: Path | None, *, as_json: bool, **values: Any) -> None:
     """Ask the model one question, with pictures or without."""
+    from appliance.demo import bundle_path
     from appliance.medgemma.engine import MedGemma, RuntimeOptions
 
     messages = _messages(values)
@@ -52,7 +53,7 @@ def generate(ctx: click.Context, /, bundle: Path | None, *, as_json: bool, **val
     runtime = RuntimeOptions(
         threads=values["threads"], context_length=values["context_length"], provider=values["provider"]
     )
-    with MedGemma.load(bundle or _demo_bundle(), runtime) as model:
+    with MedGemma.load(bundle or bundle_path(), runtime) as model:
         items = model.generate(messages, options, cancel=cancel)
         generation = _take_quietly(items) if as_json else _stream(items, model.bundle.manifest.warning)
         if as_json:
@@ -110,12 +111,6 @@ def _read_schema(path: Path) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise ConfigurationError(f"The JSON schema {path} is not an object.")
     return schema
-
-
-def _demo_bundle() -> Path:
-    import appliance.demo
-
-    return Path(appliance.demo.__file__).parent / "bundle"
 
 
 def _cancel_on_interrupt() -> threading.Event:

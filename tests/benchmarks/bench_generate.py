@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import appliance.demo
+from appliance.demo import bundle_path
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.generation import Generation, GenerationOptions, ImagePart, Message, TextPart
 from appliance.medgemma.sessions import available_cores
@@ -55,7 +55,7 @@ def peak_rss_bytes() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=Path(appliance.demo.__file__).parent / "bundle")
+    parser.add_argument("--bundle", type=Path, default=bundle_path())
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--words", type=int, default=200)
