@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,8 +19,9 @@ from test_engine_openai import image_part, picture
 
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
+from appliance.errors import EngineUnavailableError
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
-from appliance.medgemma.generation import Generation, GenerationOptions, ImagePart, Message, TextPart
+from appliance.medgemma.generation import Generation, GenerationOptions, ImagePart, Message, Piece, TextPart
 
 CONTEXT_LENGTH = 512
 SCHEMA = {
@@ -41,19 +41,24 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_random(tmp_path_factory.mktemp("engine")).bundle
 
 
+def start_engine(bundle: Path, port: int = 0) -> tuple[subprocess.Popen[str], EngineAddress]:
+    """Start the real command and wait until its model is ready."""
+    command = [sys.executable, "-m", "appliance", "engine", "--bundle", str(bundle), "--port", str(port)]
+    command += ["--threads", "1", "--context-length", str(CONTEXT_LENGTH)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    listening = re.search(r"listens on (\S+)", process.stdout.readline())
+    assert listening is not None
+    address = EngineAddress.parse(listening[1])
+    wait_until(lambda: EngineClient(address).health().status == "ready", timeout_s=60)
+    return process, address
+
+
 @pytest.fixture(scope="module")
-def address(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineAddress]:
-    """The real command, on a port that the kernel chose."""
-    command = [sys.executable, "-m", "appliance", "engine", "--bundle", str(bundle), "--port", "0", "--threads", "1"]
-    command += ["--context-length", str(CONTEXT_LENGTH)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": "/nowhere"}
-    ) as process:
-        assert process.stdout is not None
-        listening = re.search(r"listens on (\S+)", process.stdout.readline())
-        assert listening is not None
-        address = EngineAddress.parse(listening[1])
-        wait_until(lambda: EngineClient(address).health().status == "ready", timeout_s=60)
+def address(bundle: Path) -> Iterator[EngineAddress]:
+    """An engine on a port that the kernel chose."""
+    process, address = start_engine(bundle)
+    with process:
         yield address
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
@@ -129,6 +134,25 @@ def test_an_encoded_photo_is_found_again(address: EngineAddress) -> None:
     assert isinstance(generation, Generation)
     # Looking a photo up takes microseconds; encoding it takes a run of the vision graph.
     assert generation.timings.vision_s < client.encode_image(other).vision_s
+
+
+def test_killed_in_mid_answer_and_restarted_it_gives_the_same_answer(bundle: Path) -> None:
+    answers = []
+    port = 0
+    for _ in range(2):
+        process, address = start_engine(bundle, port)
+        port = address.port
+        with process:
+            with EngineClient(address).generate(QUESTION, GenerationOptions(max_tokens=8)) as stream:
+                answers.append(list(stream)[-1])
+            with EngineClient(address).generate(QUESTION, GenerationOptions(max_tokens=300)) as stream:
+                next(item for item in stream if isinstance(item, Piece))
+                process.kill()
+                with pytest.raises(EngineUnavailableError):
+                    list(stream)
+    first, second = (getattr(answer, "token_ids", None) for answer in answers)
+    assert first == second
+    assert first
 
 
 def test_hanging_up_frees_the_real_model(address: EngineAddress) -> None:

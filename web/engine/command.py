@@ -6,11 +6,12 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
 
+import appliance.demo
 from appliance.config import EngineConfig, load_config
 from appliance.engine_address import EngineAddress
 from appliance.errors import ConfigurationError
@@ -23,9 +24,6 @@ from web.engine.server import EngineServer
 from web.engine.service import EngineService
 
 logger = logging.getLogger(__name__)
-
-DEMO_BUNDLE: Final = Path("demo", "bundle")
-"""Within the package `appliance`."""
 
 
 @click.command()
@@ -77,9 +75,7 @@ def load_model(settings: EngineConfig) -> Model:
 
 def bundle_path(settings: EngineConfig) -> Path:
     """Return the bundle's folder."""
-    import appliance
-
-    return Path(settings.bundle) if settings.bundle is not None else Path(appliance.__path__[0]) / DEMO_BUNDLE
+    return Path(settings.bundle) if settings.bundle is not None else appliance.demo.bundle_path()
 
 
 def run_engine(settings: EngineConfig, load: Callable[[], Model], notifier: Notifier) -> None:
