@@ -1,6 +1,7 @@
 """The procedural drawings: reproducible, legible and true to their attributes."""
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,9 @@ def test_streams_are_distinct() -> None:
 
 def test_pixels_and_maps_have_their_shapes() -> None:
     drawing = draw(5, 1)
-    assert (drawing.pixels.shape, drawing.pixels.dtype) == ((SIDE_PX, SIDE_PX, 3), np.uint8)
-    assert (drawing.maps.shape, drawing.maps.dtype) == ((9, 10, 10), np.uint8)
+    assert drawing.pixels.shape == (SIDE_PX, SIDE_PX, 3)
+    assert drawing.maps.shape == (9, 10, 10)
+    assert {str(drawing.pixels.dtype), str(drawing.maps.dtype)} == {"uint8"}
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -98,7 +100,7 @@ def test_camera_scale_alone_does_not_tell_the_diameter() -> None:
     for truth in _attributes(2000):
         if truth.diameter_mm:
             scales.setdefault(truth.diameter_mm, []).append(truth.px_per_mm * truth.width_mm)
-    for smaller, larger in zip(DIAMETERS_MM, DIAMETERS_MM[1:], strict=False):
+    for smaller, larger in itertools.pairwise(DIAMETERS_MM):
         assert max(scales[smaller]) > min(scales[larger])
 
 
