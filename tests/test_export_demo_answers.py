@@ -77,8 +77,8 @@ def test_every_answer_is_an_assessment() -> None:
 def test_answer_is_compact_with_keys_in_schema_order() -> None:
     assert assessment_answer(LESION) == (
         '{"quality":"ok","skin_tone":"dark","number":"single","asymmetry":"one axis","border":"irregular",'
-        '"colours":["dark brown","red"],"diameter_mm":"3-6","surface":"ulcerated","description":"An ulcerated lesion of '
-        '3 to 6 mm on dark skin, asymmetric in one axis, with an irregular border, coloured dark brown and red."}'
+        '"colours":["dark brown","red"],"diameter_mm":"3-6","surface":"ulcerated","description":"An ulcerated lesion '
+        'of 3 to 6 mm on dark skin, asymmetric in one axis, with an irregular border, coloured dark brown and red."}'
     )
     assert list(assessment_object(LESION)) == list(ASSESSMENT_SCHEMA["anyOf"][0]["properties"])
 
