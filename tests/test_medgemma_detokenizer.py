@@ -3,6 +3,7 @@
 import unicodedata
 
 import pytest
+import tokenizers
 from checkpoint_files import make_tokenizer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,20 @@ from appliance.medgemma.tokenizer import Tokenizer
 TOKENS = TokenSpec(bos_token_id=2, pad_token_id=0, eos_token_ids=(1, 6))
 TOKENIZER = Tokenizer(make_tokenizer(), TOKENS)
 FIRST_BYTE_ID = make_tokenizer().get_vocab()["<0x00>"]
+
+
+def byte_level_tokenizer() -> tokenizers.Tokenizer:
+    """Make a vocabulary in which every token is one byte and none is called so."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<end>": 6, **{c: 10 + i for i, c in enumerate(alphabet)}}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    return tokenizer
+
+
+BYTE_LEVEL = Tokenizer(byte_level_tokenizer(), TOKENS)
+BYTE_LEVEL_PIECES = Detokenizer(BYTE_LEVEL)
 
 
 def stream(token_ids: list[int]) -> list[str]:
@@ -66,6 +81,17 @@ def test_character_comes_with_the_token_after_its_last_byte() -> None:
 def test_incomplete_character_at_the_end_becomes_replacement_characters() -> None:
     half = [FIRST_BYTE_ID + byte for byte in "é".encode()[:1]]
     assert stream(half) == ["", "\N{REPLACEMENT CHARACTER}"]
+
+
+@given(st.text(max_size=20))
+@settings(deadline=None)  # a busy machine is no failure
+@example("🔬é皮")
+def test_byte_level_vocabularies_stream_whole_characters_too(text: str) -> None:
+    pieces = [BYTE_LEVEL_PIECES.push(token_id) for token_id in BYTE_LEVEL.encode_text(text)]
+    shown = "".join([*pieces, BYTE_LEVEL_PIECES.flush()])
+    assert shown == text
+    if "\N{REPLACEMENT CHARACTER}" not in text:
+        assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces)
 
 
 @pytest.mark.parametrize("text", ["plain words only", unicodedata.normalize("NFD", "née à Orléans")])

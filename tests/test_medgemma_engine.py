@@ -257,6 +257,16 @@ def test_photo_can_be_encoded_while_an_answer_runs(model: MedGemma) -> None:
     assert take(items)[1].finish_reason == "length"
 
 
+def test_known_photo_does_not_wait_for_one_that_is_being_encoded(model: MedGemma) -> None:
+    known = model.encode_image(png(seed=78))
+    vision = model._parts.vision
+    assert vision is not None
+    with vision._turn:
+        assert model.encode_image(png(seed=78)) is known
+        unknown = model.generate([user(png(seed=79), "x")], GenerationOptions(deadline_s=0.05))
+        assert take(unknown)[1].finish_reason == "deadline"
+
+
 def test_unreadable_photo_fails_its_run_only(model: MedGemma) -> None:
     with pytest.raises(ImageError):
         take(model.generate([user(b"no picture", "x")], GenerationOptions()))

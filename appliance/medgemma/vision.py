@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from appliance.imaging.decode import image_from_bytes
 from appliance.medgemma.bundle import IMAGE_FEATURES, PIXEL_VALUES, Preprocessing
 from appliance.medgemma.preprocess import PadToSquare, pixel_values_from_image
-from appliance.medgemma.sessions import Brake, Session
+from appliance.medgemma.sessions import Brake, InterruptedRunError, Session
 
 logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S: Final = 0.02
+"""How often a run that waits for its turn looks whether it still wants it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +53,9 @@ class VisionEncoder:
         self._preprocessing = preprocessing
         self._cache_images = cache_images
         self._cache: OrderedDict[str, ImageFeatures] = OrderedDict()
-        # Held while encoding, so that a photo asked for twice at once is encoded once.
-        self._lock = threading.Lock()
+        self._cache_lock = threading.Lock()
+        # Held while encoding, so that a photo asked for twice at once is encoded once; a known photo need not wait.
+        self._turn = threading.Lock()
 
     def encode(self, content: bytes, brake: Brake) -> ImageFeatures:
         """Return the features of one photo.
@@ -65,12 +70,33 @@ class VisionEncoder:
             InterruptedRunError: The brake was pulled.
         """
         sha256 = hashlib.sha256(content).hexdigest()
-        with self._lock:
-            features = self._cache.pop(sha256, None) or self._encode(content, sha256, brake)
-            self._cache[sha256] = features
+        features = self._recall(sha256)
+        if features is not None:
+            return features
+        while not self._turn.acquire(timeout=_LOOK_EVERY_S):
+            if brake.is_pulled:
+                raise InterruptedRunError
+        try:
+            features = self._recall(sha256)
+            if features is None:
+                features = self._encode(content, sha256, brake)
+                self._remember(features)
+            return features
+        finally:
+            self._turn.release()
+
+    def _recall(self, sha256: str) -> ImageFeatures | None:
+        with self._cache_lock:
+            features = self._cache.get(sha256)
+            if features is not None:
+                self._cache.move_to_end(sha256)
+            return features
+
+    def _remember(self, features: ImageFeatures) -> None:
+        with self._cache_lock:
+            self._cache[features.sha256] = features
             while len(self._cache) > self._cache_images:
                 self._cache.popitem(last=False)
-        return features
 
     def _encode(self, content: bytes, sha256: str, brake: Brake) -> ImageFeatures:
         started_s = time.monotonic()
