@@ -73,9 +73,10 @@ class EngineWatch:
 
     @property
     def answer_s(self) -> float | None:
-        """Seconds that an assessment takes on this box, by the median of the last ones."""
+        """Seconds that an assessment takes on this box, by the median of the last ones; at least 1."""
         runs_s = sorted(self._runs_s)
-        return runs_s[len(runs_s) // 2] if runs_s else None
+        # A screen counts whole seconds, and "about 0 s" says nothing.
+        return max(1.0, runs_s[len(runs_s) // 2]) if runs_s else None
 
     def remember_run(self, seconds: float) -> None:
         """Learn from an assessment that went through."""

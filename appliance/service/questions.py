@@ -8,25 +8,19 @@ Source: `architecture.md`, "Two processes"; `medgemma-facts.md`, "Ids and templa
 import logging
 import queue
 import threading
-import time
 from typing import Final, Protocol, Self
 
-from appliance.assessment import ASSESSMENT_PROMPT, ASSESSMENT_SCHEMA, AssessmentError, assessment_from_json
-from appliance.engine_client import GenerationStream, QueuePosition
-from appliance.engine_wire import EncodedImage
+from appliance.assessment import AssessmentError
 from appliance.errors import DermstationError, EngineUnavailableError, ImageError, PromptError
-from appliance.medgemma.generation import Generation, GenerationOptions, ImagePart, Message, Piece, TextPart
+from appliance.service.attempt import Attempt, Engine
 from appliance.service.engine_watch import EngineWatch
 from appliance.service.errors import LimitError, NotFoundError
 from appliance.service.jobs import Job
-from appliance.service.narration import AssessmentNarrator, Finding
 from appliance.types import CapturedImage
 
 logger = logging.getLogger(__name__)
 
 QUESTION_MAX_CHARACTERS: Final = 200
-_ASSESSMENT_MAX_TOKENS: Final = 512
-_ANSWER_MAX_TOKENS: Final = 256
 _JOBS_MAX: Final = 256
 _WAITING_MAX: Final = 16
 _RETRY_S: Final = 1.0
@@ -35,16 +29,7 @@ _DEATHS_MAX: Final = 3
 _POLL_S: Final = 0.5
 
 WAITING_WORDS: Final = "The model is away. The answer comes by itself when it is back."
-
-
-class Engine(Protocol):
-    """The part of the engine's client that is needed here."""
-
-    def encode_image(self, content: bytes) -> EncodedImage:
-        """Encode a photo now."""
-
-    def generate(self, messages: tuple[Message, ...], options: GenerationOptions) -> GenerationStream:
-        """Start an answer."""
+UNUSABLE_WORDS: Final = "The model's answer was not usable and is not shown. Ask again."
 
 
 class Questions:
@@ -178,20 +163,24 @@ class Questions:
         while not job.is_over:
             if not self._wait_for_engine(job):
                 return
-            run = _Run(self._engine, self._watch, job, content)
+            attempt = Attempt(self._engine, self._watch, job, content)
             try:
-                run.run()
+                attempt.run()
             except EngineUnavailableError as error:
                 logger.warning("engine lost during a job: error=%s", error)
                 job.tell("reset")
-                deaths += run.has_begun
+                deaths += attempt.has_begun
                 self._watch.look_again()
                 if deaths >= _DEATHS_MAX:
                     job.enter("failed", "The model stopped three times on this photo. Ask again later.")
                     return
                 self._say_away()
                 job.wait_cancelled(_RETRY_S)
-            except (ImageError, PromptError, AssessmentError) as error:
+            except AssessmentError as error:
+                logger.warning("answer refused: error=%s", error)
+                job.tell("reset")
+                job.enter("failed", UNUSABLE_WORDS)
+            except (ImageError, PromptError) as error:
                 job.tell("reset")
                 job.enter("failed", str(error))
 
@@ -216,83 +205,3 @@ class Questions:
 
 class _JobFilter(Protocol):
     def __call__(self, job: Job, /) -> bool: ...
-
-
-class _Run:
-    """One attempt at one job."""
-
-    def __init__(self, engine: Engine, watch: EngineWatch, job: Job, content: bytes) -> None:
-        self._engine = engine
-        self._watch = watch
-        self._job = job
-        self._content = content
-        self._narrator = AssessmentNarrator() if job.question is None else None
-        self.has_begun = False
-        """Whether the engine took it: one that is busy or still loading has not died over this photo."""
-
-    def run(self) -> None:
-        """Stream the answer into the job.
-
-        Raises:
-            EngineUnavailableError: The engine died, or refuses for now.
-            AssessmentError: What it wrote is no assessment.
-        """
-        started_s = time.monotonic()
-        with self._engine.generate(*self._request()) as stream:
-            self.has_begun = True
-            self._job.run_by(stream.close)
-            try:
-                generation = self._follow(stream)
-            except EngineUnavailableError:
-                if not self._job.is_cancelled:
-                    raise
-                generation = None
-            finally:
-                self._job.run_by(None)
-        self._finish(generation, time.monotonic() - started_s)
-
-    def _request(self) -> tuple[tuple[Message, ...], GenerationOptions]:
-        image = ImagePart(content=self._content)
-        question = self._job.question
-        if question is None:
-            options = GenerationOptions(max_tokens=_ASSESSMENT_MAX_TOKENS, json_schema=ASSESSMENT_SCHEMA)
-            return (Message(role="user", parts=(image, TextPart(text=ASSESSMENT_PROMPT))),), options
-        options = GenerationOptions(max_tokens=_ANSWER_MAX_TOKENS, ban_thought=True)
-        return (Message(role="user", parts=(image, TextPart(text=question))),), options
-
-    def _follow(self, stream: GenerationStream) -> Generation | None:
-        for item in stream:
-            if isinstance(item, Generation):
-                return item
-            if isinstance(item, QueuePosition):
-                self._job.enter("queued", f"{item.before} before you.", before=item.before)
-                continue
-            if self._job.state != "running":
-                seconds_left = self._watch.answer_s if self._narrator is not None else None
-                self._job.enter("running", "Writing…", seconds_left=seconds_left)
-            self._tell(item)
-        return None
-
-    def _tell(self, piece: Piece) -> None:
-        if self._narrator is None:
-            if piece.text:
-                self._job.tell("text", text=piece.text)
-            return
-        for part in self._narrator.push(piece.text):
-            if isinstance(part, Finding):
-                self._job.tell("finding", name=part.name, label=part.label, words=part.words)
-            else:
-                self._job.tell("text", text=part.text)
-
-    def _finish(self, generation: Generation | None, seconds: float) -> None:
-        if self._job.is_cancelled or (generation is not None and generation.finish_reason == "cancelled"):
-            self._job.enter("cancelled", "Cancelled. What stands here is incomplete.")
-        elif generation is None:
-            raise EngineUnavailableError("The engine ended without an answer.")
-        elif generation.finish_reason in {"length", "deadline"}:
-            raise AssessmentError("The model did not finish in time, so its answer is not shown. Ask again.")
-        else:
-            if self._narrator is not None:
-                assessment_from_json(generation.text)
-                self._watch.remember_run(seconds)
-            self._job.enter("done", "Done.")

@@ -12,12 +12,15 @@ from appliance.camera.protocol import Camera
 from appliance.camera.replay import ReplayCamera
 from appliance.clock import Clock, SystemClock
 from appliance.errors import CameraError
+from appliance.service.attempt import Engine
 from appliance.service.captures import Captures, CaptureStore, MemoryCaptureStore
 from appliance.service.engine_watch import EngineWatch, HealthSource
-from appliance.service.questions import Engine, Questions
+from appliance.service.questions import Questions
 from appliance.types import CapturedImage, Encounter, Frame
 
 _CAMERA_CHECK_S: Final = 0.05
+_CAMERA_STILL_S: Final = 2.0
+"""A camera whose newest frame is older has frozen."""
 
 
 class EngineClientLike(Engine, HealthSource, Protocol):

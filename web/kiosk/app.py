@@ -31,6 +31,13 @@ _STATUS: Final[dict[type[DermstationError], HTTPStatus]] = {
     ImageError: HTTPStatus.BAD_REQUEST,
 }
 
+_NOT_DONE: Final = "The box could not do that. Go back to the start page."
+_SENTENCES: Final = {
+    HTTPStatus.NOT_FOUND.value: "There is no such page on this box.",
+    HTTPStatus.METHOD_NOT_ALLOWED.value: "That cannot be done here.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value: "That is more than this box takes at once.",
+}
+
 
 def create_kiosk_app(station: Station, *, allowed_hosts: frozenset[str] = LOOPBACK_HOSTS) -> Flask:
     """Build the WSGI application.
@@ -58,7 +65,10 @@ def _allow_caching_of_static_files() -> None:
 def _http_error(error: HTTPException) -> WerkzeugResponse | tuple[Response | str, int]:
     if error.code is not None and error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response()
-    return _answer(error.description or error.name, HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
+    # The framework's own sentences speak of servers and URLs; ours were given where the request was refused.
+    is_own = error.description is not None and error.description != type(error).description
+    sentence = error.description if is_own and error.description else _SENTENCES.get(error.code or 0, _NOT_DONE)
+    return _answer(sentence, HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
 def _station_error(error: DermstationError) -> tuple[Response | str, int]:
