@@ -137,13 +137,14 @@ class LinkPump:
                 self._serve(port)
             except PortError as error:
                 logger.warning("dermatoscope lost reason=%s", error)
-                self._stop.wait(pause_s)
             except Exception:
                 # The edge of this thread: whatever it is, the clinic goes on and the link starts anew.
                 logger.exception("dermatoscope link failed")
-                self._stop.wait(REOPEN_MAX_S)
+                pause_s = REOPEN_MAX_S
             finally:
+                # Before any pause: who looks meanwhile must see that nothing is known of the light.
                 self._give_up(port)
+            self._stop.wait(pause_s)
 
     def _serve(self, port: Port) -> None:
         with self._lock:
