@@ -20,7 +20,6 @@ from appliance.medgemma.bundle import (
     Precision,
     Source,
     file_record,
-    load_bundle,
     manifest_to_json,
 )
 from appliance.medgemma.spec import GemmaSpec
@@ -29,14 +28,14 @@ from export.checkpoint import EMBEDDING, HEAD, Checkpoint, CheckpointFolder, ope
 from export.configuration import is_multimodal, read_configuration, text_spec, vision_spec
 from export.decoder_graph import build_decoder
 from export.embedding_graph import build_embedding
-from export.errors import CheckpointError
+from export.errors import CheckpointError, StorageError
 from export.external_data import ExternalDataFile
 from export.licence import find_notice
 from export.matrix import MatrixPrecision, StoredMatrix, store_matrix
 from export.preprocessing import read_preprocessing
 from export.staging import check_target, staged_folder, write_synced
 from export.tensor_shapes import expected_shapes
-from export.tokens import TOKENIZER_FILE, token_spec
+from export.tokens import TOKENIZER_FILE, check_ids, token_spec
 from export.vision_graph import build_vision
 
 _SMALL_FILES: Final = (
@@ -129,8 +128,9 @@ def export_checkpoint(
         origin = msgspec.structs.replace(manifest.source, files=_fingerprints(source.path, checkpoint, progress))
         _write_rest(source.path, manifest, notice, output)
         manifest = msgspec.structs.replace(manifest, source=origin, files=dict(sorted(output.files.items())))
+        _check_written(folder, manifest.files)
+        # Last, and the rename at once: only a kill in between could leave a whole bundle under a partial name.
         write_synced(folder / MANIFEST_NAME, manifest_to_json(manifest))
-        load_bundle(folder)
     return target
 
 
@@ -144,6 +144,7 @@ def _plan(source: CheckpointFolder, checkpoint: Checkpoint, options: ExportOptio
         tokens=token_spec(source.path, configuration, multimodal=is_multimodal(configuration)),
         vision=vision_spec(configuration),
     )
+    check_ids(spec.tokens, text.vocab_size)
     checkpoint.check(expected_shapes(spec))
     vision = None if spec.vision is None else options.vision
     notice = find_notice(source.path, source.name, _statement(source, options, vision), options.licence)
@@ -203,6 +204,17 @@ def _fingerprints(folder: Path, checkpoint: Checkpoint, progress: Progress) -> d
     files = [*checkpoint.files, *(folder / name for name in _SMALL_FILES if (folder / name).is_file())]
     progress.begin("Fingerprinting", sum(path.stat().st_size for path in files))
     return {path.name: _digest(path, progress.advance) for path in files}
+
+
+def _check_written(folder: Path, files: dict[str, FileRecord]) -> None:
+    """Read back what was written: its digests were taken on the way to the disk.
+
+    Raises:
+        StorageError: The disk gives back something else.
+    """
+    for name, record in files.items():
+        if file_record(folder / name) != record:
+            raise StorageError(f"{name} does not read back as it was written; the disk under {folder} is unsound.")
 
 
 def _digest(path: Path, on_read: Callable[[int], None]) -> str:

@@ -121,7 +121,11 @@ def _publish(folder: Path, target: Path) -> None:
         # Two renames, for a folder with content cannot be renamed over; the old one stays until the new one stands.
         old = _new_folder(target)
         target.rename(old)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
         sync_folder(target.parent)
         shutil.rmtree(old)
     else:

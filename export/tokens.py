@@ -70,6 +70,19 @@ def token_spec(folder: Path, configuration: dict[str, Any], *, multimodal: bool)
     )
 
 
+def check_ids(tokens: TokenSpec, vocab_size: int) -> None:
+    """Check that every token has a row in the table; only the image token needs none, for features replace it.
+
+    Raises:
+        CheckpointError: Names the first that has not.
+    """
+    ids = msgspec.structs.asdict(tokens) | {"image_token_id": None}
+    for name, value in ids.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None and not 0 <= one < vocab_size:
+                raise CheckpointError(f"{name} is {one}, but vocab_size is {vocab_size}.")
+
+
 def read_token_ids(folder: Path) -> dict[str, int]:
     """Read every token's id from `tokenizer.json`.
 

@@ -10,7 +10,7 @@ import pytest
 from checkpoint_files import read_safetensors, write_safetensors
 from checkpoints import make_checkpoint
 
-from appliance.medgemma.bundle import MANIFEST_NAME, load_bundle
+from appliance.medgemma.bundle import MANIFEST_NAME, FileRecord, file_record, load_bundle
 from export.checkpoint import CheckpointFolder
 from export.errors import CheckpointError, StorageError, TargetExistsError
 from export.exporter import ExportOptions, Silence, export_checkpoint
@@ -163,6 +163,21 @@ def test_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="cannot be written"), staged_folder(tmp_path / "file" / "b", replace=False):
         pass
+
+
+def test_disk_that_gives_back_other_bytes_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = file_record
+    wrong = {"decoder.onnx.data"}
+
+    def unsound(path: Path) -> FileRecord:
+        record = honest(path)
+        return FileRecord(size_bytes=record.size_bytes, sha256="0" * 64) if path.name in wrong else record
+
+    monkeypatch.setattr("export.exporter.file_record", unsound)
+
+    with pytest.raises(StorageError, match=r"decoder\.onnx\.data does not read back"):
+        export_named(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_manifest_is_replaced_whole_and_alone(tmp_path: Path) -> None:

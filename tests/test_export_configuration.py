@@ -12,7 +12,7 @@ from export.chat_template import GEMMA_3, read_chat_template
 from export.configuration import read_configuration, text_spec, vision_spec
 from export.errors import CheckpointError, UnsupportedCheckpointError
 from export.preprocessing import read_preprocessing
-from export.tokens import token_spec
+from export.tokens import check_ids, token_spec
 
 MEDGEMMA: dict[str, Any] = {
     "architectures": ["Gemma3ForConditionalGeneration"],
@@ -198,6 +198,18 @@ def test_tokenizer_without_image_tokens_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="no token <image_soft_token>"):
         token_spec(tmp_path, {}, multimodal=True)
+
+
+@pytest.mark.parametrize("vocab_size", [7, 2, 398])
+def test_every_token_needs_a_row_but_the_image_s(tmp_path: Path, vocab_size: int) -> None:
+    make_checkpoint(tmp_path)
+    tokens = token_spec(tmp_path, read_configuration(tmp_path), multimodal=True)
+
+    if vocab_size == tokens.image_token_id:
+        check_ids(tokens, vocab_size)
+    else:
+        with pytest.raises(CheckpointError, match=f"but vocab_size is {vocab_size}"):
+            check_ids(tokens, vocab_size)
 
 
 def test_missing_tokenizer_is_refused(tmp_path: Path) -> None:
