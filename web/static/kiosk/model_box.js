@@ -4,7 +4,7 @@ import { announce, SentenceAnnouncer } from "./announce.js";
 
 const PENDING = "What the model writes appears here. The photo is kept.";
 const WITHDRAWN = "What was written here has been withdrawn.";
-const INCOMPLETE = "Stopped before the end: what stands here is not complete.";
+const INCOMPLETE = "Stopped here: this is not complete.";
 
 function element(tag, className, text = "") {
   const made = document.createElement(tag);
@@ -90,12 +90,13 @@ export class Answer {
   }
 }
 
-/** The box around the answers: its heading's words, the seconds left, and the way down when there is more. */
+/** The box around the answers: its heading's words, the seconds left, and the ways down and up when there is more than fits. */
 export class ModelBox {
   #box = document.getElementById("model");
   #answers = document.getElementById("answers");
   #progress = document.getElementById("progress");
   #more = document.getElementById("more");
+  #top = document.getElementById("top");
   #words = "";
   #readyAt = null;
   #isAtEnd = true;
@@ -103,6 +104,7 @@ export class ModelBox {
   constructor() {
     setInterval(() => this.#tick(), 1000);
     this.#more.addEventListener("click", () => this.#answers.scrollBy({ top: this.#answers.clientHeight * 0.8 }));
+    this.#top.addEventListener("click", () => this.#answers.scrollTo({ top: 0 }));
     this.#answers.addEventListener("scroll", () => this.#look());
     new ResizeObserver(() => this.#look()).observe(this.#answers);
   }
@@ -156,5 +158,6 @@ export class ModelBox {
     const { scrollHeight, scrollTop, clientHeight } = this.#answers;
     this.#isAtEnd = scrollHeight - scrollTop - clientHeight < 12;
     this.#more.hidden = this.#isAtEnd;
+    this.#top.hidden = !this.#isAtEnd || scrollTop < 12;
   }
 }
