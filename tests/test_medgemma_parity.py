@@ -13,8 +13,9 @@ from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.generation import GenerationOptions, Message
 
 MAX_TOKENS = 24
-# Two float32 implementations of the same sums in a different order; logits of these checkpoints are of the order of 10.
-LOGPROB_TOLERANCE = 2e-3
+# Two float32 implementations of the same sums in a different order: 3e-6 is the largest difference seen, and a wrong
+# mask or position shows from 1e-2.
+LOGPROB_TOLERANCE = 1e-4
 
 
 def photo(rng: np.random.Generator) -> bytes:
