@@ -96,9 +96,10 @@ class Attempt:
                 self._job.tell("text", text=part.text)
 
     def _finish(self, generation: Generation | None, seconds: float) -> None:
-        if self._job.is_cancelled or (generation is not None and generation.finish_reason == "cancelled"):
+        if self._job.is_cancelled:
             self._job.enter("cancelled", "Cancelled.")
-        elif generation is None:
+        elif generation is None or generation.finish_reason == "cancelled":
+            # Nobody here cancelled it: the engine is being stopped.
             raise EngineUnavailableError("The engine ended without an answer.")
         elif generation.finish_reason in {"length", "deadline"}:
             raise AssessmentError(f"The model did not finish: {generation.finish_reason}.")

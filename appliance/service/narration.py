@@ -67,6 +67,7 @@ _WORDS: Final = {
 _DESCRIPTION: Final = "description"
 _KEY: Final = re.compile(r'[\s{,]*"([a-z_]+)"\s*:\s*')
 _UNFINISHED_ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{0,3})?$")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HIGH_SURROGATE: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(\\(u[0-9a-fA-F]{0,3})?)?$")
 
 
@@ -127,11 +128,12 @@ def _string_so_far(source: str) -> str:
         return ""
     body = re.match(r'(?:[^"\\]|\\.)*', source[1:], re.DOTALL)
     inner = body[0] if body is not None else ""
-    for unfinished in (_HIGH_SURROGATE, _UNFINISHED_ESCAPE):
-        if 1 + len(inner) >= len(source):
-            inner = unfinished.sub("", inner)
+    is_finished = source[1 + len(inner) :].startswith('"')
+    for unfinished in () if is_finished else (_HIGH_SURROGATE, _UNFINISHED_ESCAPE):
+        inner = unfinished.sub("", inner)
     try:
         decoded = json.loads(f'"{inner}"', strict=False)
     except json.JSONDecodeError:
         return ""
-    return decoded if isinstance(decoded, str) else ""
+    # Half a pair that stays half is no character: it could not even be sent to the screen.
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", decoded) if isinstance(decoded, str) else ""
