@@ -24,7 +24,7 @@ _DEFAULTS = ExportOptions()
 
 
 class _Bar:
-    """Progress on stderr; nothing but the last line where stderr is no terminal."""
+    """Progress on stderr while it lasts; nothing where stderr is no terminal."""
 
     def __init__(self) -> None:
         columns = (
@@ -33,7 +33,8 @@ class _Bar:
             DownloadColumn(binary_units=True),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("Reading", total=None)
 
     def __enter__(self) -> Self:

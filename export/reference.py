@@ -33,6 +33,7 @@ class Reference:
             import transformers
         except ImportError as error:
             raise ExportError("--verify needs torch and transformers: install dermstation[reference].") from error
+        transformers.utils.logging.disable_progress_bar()
         self._torch = torch
         kind = transformers.Gemma3ForConditionalGeneration if multimodal else transformers.Gemma3ForCausalLM
         try:

@@ -17,6 +17,8 @@ START_OF_IMAGE: Final = "<start_of_image>"
 END_OF_IMAGE: Final = "<end_of_image>"
 IMAGE_SOFT: Final = "<image_soft_token>"
 END_OF_TURN: Final = "<end_of_turn>"
+_CLASS_IDS: Final = {"bos_token_id": 2, "pad_token_id": 0}
+"""Defaults of `Gemma3TextConfig`."""
 
 
 class _AddedToken(msgspec.Struct):
@@ -51,8 +53,10 @@ def token_spec(folder: Path, configuration: dict[str, Any], *, multimodal: bool)
     generation = read_json(folder / "generation_config.json") or {}
     bos, pad = _required(ids, "<bos>"), _required(ids, "<pad>")
     for section in (configuration, text, generation):
-        _check(section, "bos_token_id", bos, "<bos>")
-        _check(section, "pad_token_id", pad, "<pad>")
+        for key, expected, token in (("bos_token_id", bos, "<bos>"), ("pad_token_id", pad, "<pad>")):
+            # transformers writes its class's ids where nobody gave any: they say nothing about this tokenizer.
+            if section.get(key) != _CLASS_IDS[key]:
+                _check(section, key, expected, token)
     eos = [ids[token] for token in ("<eos>", END_OF_TURN) if token in ids]
     for section in (generation, configuration, text):
         given = section.get("eos_token_id")

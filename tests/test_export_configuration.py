@@ -193,6 +193,20 @@ def test_token_id_that_the_tokenizer_denies_is_refused(tmp_path: Path) -> None:
         token_spec(tmp_path, configuration, multimodal=True)
 
 
+def test_ids_that_transformers_fills_in_do_not_contradict_the_tokenizer(tmp_path: Path) -> None:
+    configuration = change(make_checkpoint(tmp_path), "config.json", bos_token_id=0, pad_token_id=0)
+
+    with pytest.raises(CheckpointError, match=r"bos_token_id is 0, but .* gives <bos> the id 2"):
+        token_spec(tmp_path, configuration, multimodal=True)
+
+    tokenizer = (
+        (tmp_path / "tokenizer.json").read_text().replace('"<bos>"', '"<was-bos>"').replace('"<mask>"', '"<bos>"')
+    )
+    (tmp_path / "tokenizer.json").write_text(tokenizer)
+    configuration = change(tmp_path, "config.json", bos_token_id=2)
+    assert token_spec(tmp_path, configuration, multimodal=True).bos_token_id == 4
+
+
 def test_tokenizer_without_image_tokens_is_refused(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, vision=False)
 
