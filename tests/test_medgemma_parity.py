@@ -13,8 +13,8 @@ from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.generation import GenerationOptions, Message
 
 MAX_TOKENS = 24
-# Two float32 implementations of the same sums in a different order: 3e-6 is the largest difference seen. A window off by
-# one, or images read causally, changed the first logprob by 0.08 and more where it was tried.
+# Two float32 implementations of the same sums in a different order: 3e-6 is the largest difference seen. A window off
+# by one, or images read causally, changed the first logprob by 0.08 and more where it was tried.
 LOGPROB_TOLERANCE = 1e-4
 
 
