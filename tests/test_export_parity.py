@@ -90,6 +90,28 @@ def test_float32_bundle_agrees_with_transformers_for_a_random_shape(tmp_path: Pa
     assert load_bundle(bundle).manifest.parity == result
 
 
+@pytest.mark.parametrize("original_names", [True, False])
+def test_what_transformers_itself_saves_agrees(tmp_path: Path, original_names: bool) -> None:
+    import torch
+    from transformers import AutoConfig, Gemma3ForConditionalGeneration
+
+    made = make_checkpoint(tmp_path / "made", style="saved", layers=3)
+    model = Gemma3ForConditionalGeneration(AutoConfig.from_pretrained(made))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.2 if parameter.ndim == 1 else 0.1)
+    saved = tmp_path / "saved"
+    model.save_pretrained(saved, max_shard_size="100KB", save_original_format=original_names)
+    (saved / "tokenizer.json").write_bytes((made / "tokenizer.json").read_bytes())
+    source = CheckpointFolder(path=saved, name="saved")
+
+    bundle = export_checkpoint(source, tmp_path / "bundle", FLOAT32)
+
+    assert len(list(saved.glob("*.safetensors"))) > 2
+    assert verify_bundle(bundle, saved, threads=1)["passed"]
+
+
 @pytest.mark.parametrize("style", ["hub", "saved", "new"])
 def test_both_generations_of_files_give_the_same_graphs(tmp_path: Path, style: Any) -> None:
     _, bundle = export_made(tmp_path / style, style=style, shards=2 if style == "new" else 1)
