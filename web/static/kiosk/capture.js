@@ -8,7 +8,6 @@ import "./dialogs.js";
 import { showPanel } from "./views.js";
 
 const SHUTTER_KEYS = [" ", "Enter", "Camera", "CameraShutter"];
-const GUIDANCE = "Spot inside the ring, then hold still";
 
 const live = document.getElementById("live");
 const shutter = document.getElementById("shutter");
@@ -30,7 +29,7 @@ function complain(sentence) {
   trouble.hidden = sentence === "";
 }
 
-preview.addEventListener("live", () => look("live", GUIDANCE));
+preview.addEventListener("live", () => look("live", live.dataset.guidance));
 preview.addEventListener("still", () => look("still", "No new picture from the camera"));
 preview.addEventListener("dark", (event) => {
   complain("");
