@@ -9,6 +9,7 @@ import errno
 import logging
 import termios
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,8 @@ BAUD_HZ = 115_200
 READ_MAX_BYTES = 4096
 """At most this many bytes between two looks at the clock: a flood cannot starve the timers."""
 STABLE_NAMES = ("/dev/dermstation-microcontroller", "/dev/serial/by-id")
+KNOWN_ADAPTERS = ("dermstation", "Arduino", "FTDI_FT232R", "1a86_")
+"""Parts of by-id names: our own, Arduino Uno, and the FTDI and CH340 adapters (1a86) of Nanos."""
 
 
 class Port(Protocol):
@@ -100,23 +103,29 @@ class SerialPort:
 def find_ports() -> list[str]:
     """Return the paths of ports that may be a dermatoscope, the udev rule's own name first; by-id, never ttyACM0.
 
-    Numbers of ttyACM and ttyUSB swap between boots; names by id do not.
+    Numbers of ttyACM and ttyUSB swap between boots; names by id do not. Other serial devices are left alone: to open a
+    port can reset what is behind it.
     """
     found = []
     for name in STABLE_NAMES:
         path = Path(name)
-        found += sorted(str(entry) for entry in path.iterdir()) if path.is_dir() else [name] if path.exists() else []
+        if path.is_dir():
+            entries = sorted(path.iterdir())
+            found += [str(entry) for entry in entries if any(known in entry.name for known in KNOWN_ADAPTERS)]
+        elif path.exists():
+            found.append(name)
     return found
 
 
 def opener(path: str | None) -> Callable[[], Port]:
-    """Return what opens the port at `path`, or the first that `find_ports` knows at that moment."""
+    """Return what opens the port at `path`, or one that `find_ports` knows at that moment, each in its turn."""
+    turns = count()
 
     def open_port() -> Port:
         candidates = [path] if path else find_ports()
         if not candidates:
             raise PortError("No dermatoscope is plugged in.")
-        return SerialPort(candidates[0])
+        return SerialPort(candidates[next(turns) % len(candidates)])
 
     return open_port
 

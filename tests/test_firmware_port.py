@@ -138,11 +138,22 @@ def test_ports_are_found_by_stable_name_only(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "own").touch()
     (tmp_path / "by-id").mkdir()
     (tmp_path / "by-id" / "usb-Arduino").touch()
+    (tmp_path / "by-id" / "usb-Receipt_Printer").touch()
     monkeypatch.setattr(port_module, "STABLE_NAMES", (str(tmp_path / "own"), str(tmp_path / "by-id")))
     assert find_ports() == [str(tmp_path / "own"), str(tmp_path / "by-id" / "usb-Arduino")]
     monkeypatch.setattr(port_module, "STABLE_NAMES", ())
     with pytest.raises(PortError, match="plugged in"):
         opener(None)()
+
+
+def test_each_candidate_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PtyServer(SimulatedDevice()) as one, PtyServer(SimulatedDevice()) as other:
+        monkeypatch.setattr(port_module, "STABLE_NAMES", (one.path, other.path))
+        open_port = opener(None)
+        opened = [open_port(), open_port()]
+        assert [port._serial.port for port in opened if isinstance(port, SerialPort)] == [one.path, other.path]
+        for port in opened:
+            port.close()
 
 
 def test_flood_neither_blocks_nor_confuses(seed: int) -> None:
