@@ -28,7 +28,7 @@ class EngineAddress:
             _check_socket(self.socket)
         elif not is_loopback(self.host):
             raise ConfigurationError(
-                f"The engine listens on a Unix socket or on loopback only, not on {self.host}: it has no password."
+                f"The engine listens on a Unix socket or on loopback only, not on {self.host!r}: it has no password."
             )
         elif not 0 <= self.port <= 65_535:
             raise ConfigurationError(f"The engine's port is 0 to 65535, not {self.port}.")

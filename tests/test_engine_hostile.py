@@ -1,6 +1,9 @@
 """Clients that lie, stall, nest, flood or come from a browser get a 4xx in JSON, and the engine goes on."""
 
 import json
+import os
+import random
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted_engine import RunningEngine, ScriptedModel
+from scripted_engine import EngineProcess, RunningEngine, ScriptedModel
 from test_engine_client import GREEDY, PROMPTLY_S, first_piece, user, wait_until
 from test_engine_openai import image_part, picture
 
@@ -127,6 +130,32 @@ def test_clients_that_hang_up_early_leave_nothing_behind(engine: RunningEngine) 
         with socket.create_connection((engine.address.host, engine.address.port)) as connection:
             connection.sendall((head(Content_Length="1000") + b"{")[:cut])
     wait_until(lambda: engine.client.health().queue.running == 0)
+
+
+def test_a_thousand_hostile_requests_cost_no_memory(seed: int) -> None:
+    refused = [
+        head(Content_Length=str(10 << 30)),
+        head(Transfer_Encoding="chunked") + b"zz\r\n",
+        head(Content_Length="2") + b"{}",
+        head(Content_Length="3", Content_Encoding="gzip") + b"\x1f\x8b\x08",
+        head("/v1/images", Content_Type="image/png", Content_Length="8") + b"\x89PNG\r\n\x1a\n",
+        b"GET /health HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    ]
+    generator = random.Random(seed)
+    with EngineProcess("--port", "0") as process:
+        wait_until(lambda: process.client.health().status == "ready")
+        before_mib = resident_mib(process.pid)
+        for _ in range(1000):
+            with socket.create_connection((process.address.host, process.address.port), PROMPTLY_S) as connection:
+                connection.sendall(generator.choice(refused))
+                assert re.match(rb"HTTP/1\.[01] 4\d\d ", connection.recv(4096))
+        assert resident_mib(process.pid) - before_mib < 64
+        assert process.client.health().status == "ready"
+
+
+def resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 def test_bodies_never_touch_the_disk(engine: RunningEngine) -> None:

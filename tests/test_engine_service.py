@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 from scripted_engine import TOKENS_PER_IMAGE, RunningEngine, ScriptedModel
 from test_engine_client import GREEDY, PROMPTLY_S, first_piece, user, wait_until
@@ -63,6 +64,27 @@ def test_a_stream_says_how_many_wait_and_then_that_it_works(
         assert next(line for line in lines if '"b"' in line)
         model.let_go()
         assert "data: [DONE]" in list(lines)
+
+
+def test_the_openai_client_waits_its_turn_in_a_stream(engine: RunningEngine, model: ScriptedModel) -> None:
+    model.hold()
+    with (
+        openai.OpenAI(base_url=engine.url, api_key="none", max_retries=0, timeout=PROMPTLY_S) as other,
+        engine.client.generate(user("a"), GREEDY) as first,
+    ):
+        second = other.chat.completions.create(
+            model="dermstation", messages=[{"role": "user", "content": "b c"}], stream=True
+        )
+        wait_until(lambda: engine.client.health().queue.waiting == 1)
+        with (
+            engine.client.generate(user("d"), GREEDY),
+            pytest.raises(openai.RateLimitError, match="2 requests") as full,
+        ):
+            other.chat.completions.create(model="dermstation", messages=[{"role": "user", "content": "e"}])
+        assert full.value.response.headers["Retry-After"] == "5"
+        model.let_go()
+        list(first)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in second) == "b c"
 
 
 def test_the_queue_can_be_asked_alone(engine: RunningEngine, client: httpx.Client, model: ScriptedModel) -> None:
