@@ -70,7 +70,7 @@ def with_engine(config: Config, address: EngineAddress) -> Config:
 
 
 def run_station(config: Config, notifier: Notifier) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM, SIGINT, or SIGHUP: closing its terminal ends it in order too.
 
     Raises:
         ConfigurationError: The address cannot be used.
@@ -84,7 +84,7 @@ def run_station(config: Config, notifier: Notifier) -> None:
         app = create_kiosk_app(station, allowed_hosts=hosts)
         keep_lan_out(app, station)
         server = EngineServer(app, listener, EngineLimits(queue_limit=THREADS, max_body_bytes=MAX_BODY_BYTES))
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.stop())
         presence = stack.enter_context(_advertisement(config.station, port))
         click.echo(f"The station listens on http://{_authority(config.station.host, port)}")
