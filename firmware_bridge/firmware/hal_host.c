@@ -27,6 +27,9 @@ static char state[2][64];
 static char *environments[2][ENTRIES];
 
 static void reset(int index) {
+    /* The timer would outlive the exec, and kill the new program before it knows what to do with it. */
+    const struct itimerval never = {.it_value = {0}};
+    setitimer(ITIMER_REAL, &never, NULL);
     char *arguments[] = {"firmware", NULL};
     execve("/proc/self/exe", arguments, environments[index]);
     _exit(70);
@@ -80,8 +83,8 @@ void hal_init(struct device_identity *identity) {
     prepare_reset(boot_id);
     sigset_t none;
     sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);   /* after an exec from the handler the alarm is still blocked */
     signal(SIGALRM, watchdog_fires);
+    sigprocmask(SIG_SETMASK, &none, NULL);   /* after an exec from the handler the alarm is still blocked */
     fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
     clock_gettime(CLOCK_MONOTONIC, &booted);
     identity->board = BOARD_HOST;
