@@ -397,12 +397,14 @@ def board(avr: Path) -> Iterator[str]:
         text=True,
     )
     assert machine.stdout is not None
-    found = re.search(r"/dev/pts/\d+", machine.stdout.readline())
-    assert found
-    yield found[0]
-    machine.kill()
-    machine.wait(WAIT_S)
-    machine.stdout.close()
+    try:
+        found = re.search(r"/dev/pts/\d+", machine.stdout.readline())
+        assert found
+        yield found[0]
+    finally:
+        machine.kill()
+        machine.wait(WAIT_S)
+        machine.stdout.close()
 
 
 def test_host_side_speaks_to_the_avr_image(board: str) -> None:
