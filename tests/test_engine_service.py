@@ -1,6 +1,7 @@
 """The engine's corners: what a stream says while it waits, and how jobs, models and connections end early."""
 
 import base64
+import json
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ import web.engine.service
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
 from appliance.errors import EngineUnavailableError, PromptError
+from appliance.medgemma.generation import Piece
 from web.engine.job_queue import JobQueue, QueueFullError
 from web.engine.jobs import AnswerJob, EncodingJob, Event, Failed, Job, Started
 from web.engine.limits import EngineLimits
@@ -239,6 +241,37 @@ def test_a_model_that_ends_without_a_result_is_a_failure(model: ScriptedModel) -
     assert isinstance(started, Started)
     assert isinstance(end, Failed)
     assert queue.close()
+
+
+class PanicException(BaseException):
+    """What pyo3 raises when Rust code panics."""
+
+
+def test_a_panic_in_the_model_costs_one_request_only(
+    client: httpx.Client, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panics(*_: object, **__: object) -> Iterator[Piece]:
+        raise PanicException
+
+    def panics_later(*_: object, **__: object) -> Iterator[Piece]:
+        yield Piece(text="a")
+        raise PanicException
+
+    for run, status in ((panics, 400), (panics_later, 500)):
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "generate", run)
+            assert client.post(CHAT, json=question("a")).status_code == status
+        assert client.post(CHAT, json=question("a")).status_code == 200
+
+
+def test_a_schema_that_makes_the_grammar_library_panic_is_refused(client: httpx.Client) -> None:
+    # The library cuts the schema at byte 100 to quote it: here in the middle of a character.
+    schemas = [{"$ref": ["x" * length + "\U000232ad" * 20]} for length in range(90, 100)]
+    for schema in schemas:
+        response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        body = json.dumps(question(response_format=response_format), ensure_ascii=False).encode()
+        answer = client.post(CHAT, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_schema")
 
 
 def events_of(job: Job) -> list[Event]:

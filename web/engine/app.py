@@ -18,10 +18,11 @@ from appliance.engine_wire import COMPLETION_ID_PREFIX, REQUEST_ID_PATTERN, Enco
 from appliance.errors import DermstationError
 from web.engine import guard
 from web.engine.api_errors import ApiError, api_error_from, bad_request
-from web.engine.chat import event_stream, failure_of, question_from_body, whole_answer
+from web.engine.chat import Question, event_stream, failure_of, question_from_body, whole_answer
 from web.engine.job_queue import DuplicateJobError, QueueFullError
 from web.engine.jobs import EncodingJob, Failed, Job
 from web.engine.model_host import summary_of
+from web.engine.panics import LibraryPanicError, panics_as_errors
 from web.engine.pictures import MEDIA_TYPES, check_picture
 from web.engine.service import EngineService
 
@@ -78,7 +79,7 @@ def _add_work_routes(app: Flask, service: EngineService) -> None:
     @app.post("/v1/chat/completions")
     def chat() -> Response:
         _check_media_type("application/json")
-        question = question_from_body(service, request.get_data(cache=False), _completion_id())
+        question = _question(service, _completion_id())
         _submit(service, question.job)
         if not question.wants_stream:
             return _json(whole_answer(service, question, _disconnect_probe()))
@@ -103,6 +104,15 @@ def _add_work_routes(app: Flask, service: EngineService) -> None:
         content = request.get_data(cache=False)
         check_picture(content, media_type)
         return _json(_encoded(service, EncodingJob(f"image-{uuid.uuid4().hex}", model, content)))
+
+
+def _question(service: EngineService, completion_id: str) -> Question:
+    try:
+        with panics_as_errors():
+            return question_from_body(service, request.get_data(cache=False), completion_id)
+    except LibraryPanicError as error:
+        logger.warning("request refused: a library panicked")
+        raise bad_request(str(error)) from error
 
 
 def _submit(service: EngineService, job: Job) -> None:

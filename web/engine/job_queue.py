@@ -13,6 +13,7 @@ from typing import Final
 from appliance.engine_wire import QueueState
 from appliance.errors import DermstationError, EngineUnavailableError
 from web.engine.jobs import ENDS, Failed, Job, Started
+from web.engine.panics import panics_as_errors
 
 logger = logging.getLogger(__name__)
 
@@ -148,13 +149,14 @@ def _run(job: Job) -> None:
     has_ended = False
     try:
         # To the last item, past the end that its client sees: a run that is only dropped frees nothing in time.
-        for event in job.run():
-            job.put(event)
-            has_ended = isinstance(event, ENDS)
+        with panics_as_errors():
+            for event in job.run():
+                job.put(event)
+                has_ended = isinstance(event, ENDS)
     except Exception as error:  # the edge of the worker's thread: one bad job must not take the others with it
         if not isinstance(error, DermstationError):
             logger.exception("job failed")
+        has_ended = True
         job.put(Failed(error=error))
-        return
     if not has_ended:
         job.put(Failed(error=RuntimeError("the model ended without a result")))

@@ -9,6 +9,7 @@ import msgspec
 
 from web.engine.api_errors import bad_request
 from web.engine.limits import EngineLimits
+from web.engine.panics import LibraryPanicError, panics_as_errors
 
 _PARAM = "response_format.json_schema.schema"
 
@@ -44,9 +45,10 @@ def _check_grammar(encoded: bytes) -> None:
     import llguidance
 
     try:
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(encoded.decode())
-        reason = llguidance.LLMatcher.validate_grammar(grammar)
-    except (ValueError, TypeError) as error:
+        with panics_as_errors():
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(encoded.decode())
+            reason = llguidance.LLMatcher.validate_grammar(grammar)
+    except (ValueError, TypeError, LibraryPanicError) as error:
         reason = str(error)
     if reason:
         first_line = str(reason).strip().partition("\n")[0].rstrip(".")[:200]
