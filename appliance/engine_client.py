@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from appliance.engine_address import EngineAddress
-from appliance.engine_request import chat_body, media_type_of
+from appliance.engine_request import chat_body, required_media_type
 from appliance.engine_stream import ENGINE_GONE, GenerationStream, QueuePosition, raise_refusal
 from appliance.engine_wire import COMPLETION_ID_PREFIX, KEEPALIVE_S, EncodedImage, EngineHealth
 from appliance.errors import EngineUnavailableError
@@ -56,7 +56,7 @@ class EngineClient:
             EngineUnavailableError: The engine is gone, loading, busy or silent.
             ImageError: The bytes are not a picture that this box reads.
         """
-        headers = {"Content-Type": media_type_of(content)}
+        headers = {"Content-Type": required_media_type(content)}
         status, body = self._exchange("POST", "/v1/images", content, headers, timeout_s=timeout_s)
         raise_refusal(status, body)
         return _decode(body, EncodedImage)

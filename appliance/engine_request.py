@@ -2,28 +2,26 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from appliance.engine_wire import MODEL_ALIAS
 from appliance.errors import ImageError
 from appliance.medgemma.generation import GenerationOptions, ImagePart, Message, TextPart
-
-_MAGIC: Final = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
-"""Source: ITU-T T.81, B.1.1.3 (SOI and a marker); ISO/IEC 15948, 5.2."""
+from appliance.types import media_type_of
 
 
-def media_type_of(content: bytes) -> str:
+def required_media_type(content: bytes) -> str:
     """Return the media type of a picture by its first bytes.
 
     Raises:
         ImageError: It is neither a JPEG nor a PNG file.
     """
-    for magic, media_type in _MAGIC.items():
-        if content.startswith(magic):
-            return media_type
-    raise ImageError("The image is neither a JPEG nor a PNG file.")
+    media_type = media_type_of(content)
+    if media_type is None:
+        raise ImageError("The image is neither a JPEG nor a PNG file.")
+    return media_type
 
 
 def chat_body(messages: Sequence[Message], options: GenerationOptions) -> bytes:
@@ -64,4 +62,4 @@ def _part(part: TextPart | ImagePart) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     data = base64.b64encode(part.content).decode("ascii")
-    return {"type": "image_url", "image_url": {"url": f"data:{media_type_of(part.content)};base64,{data}"}}
+    return {"type": "image_url", "image_url": {"url": f"data:{required_media_type(part.content)};base64,{data}"}}

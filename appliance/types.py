@@ -16,6 +16,7 @@ Modality = Literal["XC", "DMS"]
 """DICOM (0008,0060): XC, external-camera photography; DMS, dermoscopy."""
 
 _SIGNATURES: Final[dict[MediaType, bytes]] = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
+"""Source: ITU-T T.81, B.1.1.3 (SOI and a marker); ISO/IEC 15948, 5.2."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 

@@ -48,8 +48,8 @@ from web.engine.app import create_engine_app
 from web.engine.limits import EngineLimits
 from web.engine.listening import listening_socket, remove_socket_file
 from web.engine.model_host import Model, ModelHost
-from web.engine.server import EngineServer
 from web.engine.service import EngineService
+from web.engine.serving import engine_server
 
 TOKENS_PER_IMAGE = 16
 ASSESSMENT = {
@@ -245,7 +245,7 @@ class RunningEngine:
         listener, self.address = listening_socket(asked)
         self.service = EngineService(ModelHost(load), self.limits)  # type: ignore[arg-type] # a test's callable
         app = create_engine_app(self.service, over_tcp=socket is None)
-        self._server = EngineServer(app, listener, self.limits)
+        self._server = engine_server(app, listener, self.limits)
         self._thread = threading.Thread(target=self._server.run, name="engine-server")
         self.client = EngineClient(self.address)
 

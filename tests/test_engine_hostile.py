@@ -18,7 +18,7 @@ from scripted_engine import EngineProcess, RunningEngine, ScriptedModel
 from test_engine_client import GREEDY, PROMPTLY_S, first_piece, user, wait_until
 from test_engine_openai import image_part, picture
 
-import web.engine.server
+import web.server
 from web.engine.limits import EngineLimits
 
 MAX_BODY = 200_000
@@ -120,7 +120,7 @@ def test_what_is_not_http_is_refused_in_json(engine: RunningEngine, request_byte
 
 
 def test_a_body_that_trickles_is_refused_in_time(engine: RunningEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.engine.server, "REQUEST_S", 0.3)
+    monkeypatch.setattr(web.server, "REQUEST_S", 0.3)
     status, body = raw(engine, head(Content_Length="1000") + b"{")
     assert (status, body["error"]["code"]) == (408, "request_timeout")
 

@@ -19,16 +19,15 @@ from appliance.host.discovery import Advertisement, StationState
 from appliance.host.notify import Notifier
 from appliance.service.station import Station
 from appliance.wiring import build_station
-from web.engine.limits import EngineLimits
-from web.engine.server import EngineServer
-from web.kiosk.app import LOOPBACK_HOSTS, create_kiosk_app
+from web.kiosk.app import LOOPBACK_HOSTS, MAX_BODY_BYTES, create_kiosk_app
 from web.kiosk.lan import keep_lan_out, lan_hosts
+from web.listening import tcp_listener
+from web.server import HttpServer
 
 logger = logging.getLogger(__name__)
 
 THREADS: Final = 24
 """A screen holds two at most, its preview and its answer: a dozen screens."""
-MAX_BODY_BYTES: Final = 64 << 10
 _TICK_S: Final = 1.0
 
 
@@ -83,7 +82,7 @@ def run_station(config: Config, notifier: Notifier) -> None:
         hosts = LOOPBACK_HOSTS | lan_hosts(config.station.name, config.station.host)
         app = create_kiosk_app(station, allowed_hosts=hosts)
         keep_lan_out(app, station)
-        server = EngineServer(app, listener, EngineLimits(queue_limit=THREADS, max_body_bytes=MAX_BODY_BYTES))
+        server = HttpServer(app, listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.stop())
         presence = stack.enter_context(_advertisement(config.station, port))
@@ -99,20 +98,11 @@ def listen(host: str, port: int) -> socket.socket:
         ConfigurationError: The address is taken, or is none of this machine's.
     """
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            # A restarted station must not wait for its predecessor's connections to be forgotten.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-        except OSError:
-            listener.close()
-            raise
+        return tcp_listener(host, port)
     except OSError as error:
         raise ConfigurationError(
             f"The station cannot listen on {_authority(host, port)}: {error.strerror or error}."
         ) from error
-    return listener
 
 
 def _advertisement(config: StationConfig, port: int) -> Advertisement:
@@ -120,7 +110,7 @@ def _advertisement(config: StationConfig, port: int) -> Advertisement:
     return Advertisement(config.name, host, port, version=version("dermstation"), state="starting")
 
 
-def _run(server: EngineServer, station: Station, notifier: Notifier, presence: Advertisement) -> None:
+def _run(server: HttpServer, station: Station, notifier: Notifier, presence: Advertisement) -> None:
     done = threading.Event()
     watcher = threading.Thread(target=_tell, args=(station, notifier, presence, done), name="presence", daemon=True)
     watcher.start()

@@ -20,8 +20,9 @@ from web.engine.app import create_engine_app
 from web.engine.limits import EngineLimits
 from web.engine.listening import listening_socket, remove_socket_file
 from web.engine.model_host import Model, ModelHost
-from web.engine.server import EngineServer
 from web.engine.service import EngineService
+from web.engine.serving import engine_server
+from web.server import HttpServer
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def run_engine(settings: EngineConfig, load: Callable[[], Model], notifier: Noti
     listener, address = listening_socket(EngineAddress.from_config(settings))
     service = EngineService(ModelHost(load, notifier.status), limits)
     app = create_engine_app(service, over_tcp=address.socket is None)
-    server = EngineServer(app, listener, limits)
+    server = engine_server(app, listener, limits)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     service.start()
@@ -119,7 +120,7 @@ def _watch(service: EngineService, notifier: Notifier, done: threading.Event) ->
             logger.error("model hangs: running_s=%.0f", stalled_for_s)
 
 
-def _end(server: EngineServer, service: EngineService, address: EngineAddress) -> None:
+def _end(server: HttpServer, service: EngineService, address: EngineAddress) -> None:
     remove_socket_file(address)
     is_free = service.close()
     server.close()

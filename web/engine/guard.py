@@ -11,6 +11,7 @@ from werkzeug.datastructures import Headers
 
 from appliance.engine_address import is_loopback
 from web.engine.api_errors import ApiError
+from web.hosts import name_of_host
 
 
 def check_origin(headers: Headers) -> None:
@@ -20,19 +21,10 @@ def check_origin(headers: Headers) -> None:
         ApiError: The Host header is not a loopback name, or the Origin is another one.
     """
     host = headers.get("Host", "")
-    if not is_loopback(_name_of(host)):
+    if not is_loopback(name_of_host(host)):
         raise ApiError(
             HTTPStatus.FORBIDDEN, "The engine answers to localhost and its addresses only.", code="foreign_host"
         )
     origin = headers.get("Origin")
     if origin is not None and origin != f"http://{host}":
         raise ApiError(HTTPStatus.FORBIDDEN, "The engine does not answer to other sites' pages.", code="foreign_origin")
-
-
-def _name_of(host: str) -> str:
-    """Return the host without its port; an IPv6 address without its brackets."""
-    if host.startswith("["):
-        name, _, rest = host[1:].partition("]")
-        return name if not rest or rest.startswith(":") else ""
-    name, _, port = host.partition(":")
-    return name if not port or port.isdecimal() else ""

@@ -12,6 +12,7 @@ from typing import Final
 
 from appliance.engine_address import EngineAddress
 from appliance.errors import ConfigurationError
+from web.listening import tcp_listener
 
 _OTHERS_MASK: Final = 0o117
 """Leaves 0660: the station's group may ask, nobody else."""
@@ -72,13 +73,5 @@ def _remove_stale(path: str) -> None:
 
 
 def _tcp_socket(address: EngineAddress) -> tuple[socket.socket, EngineAddress]:
-    family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        # A restarted engine must not wait for its predecessor's connections to be forgotten.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
-    except OSError:
-        listener.close()
-        raise
+    listener = tcp_listener(address.host, address.port)
     return listener, EngineAddress(host=address.host, port=listener.getsockname()[1])

@@ -10,7 +10,7 @@ import re
 import threading
 from typing import Final
 
-from appliance.engine_request import media_type_of
+from appliance.engine_request import required_media_type
 from appliance.errors import ImageError
 from appliance.imaging.decode import MAX_BYTES, image_from_bytes
 
@@ -49,7 +49,7 @@ def check_picture(content: bytes, media_type: str) -> None:
     Raises:
         ImageError: It is not of the media type that it claims, damaged or too large.
     """
-    if media_type_of(content) != media_type:
-        raise ImageError(f"The image claims to be {media_type} and is {media_type_of(content)}.")
+    if required_media_type(content) != media_type:
+        raise ImageError(f"The image claims to be {media_type} and is {required_media_type(content)}.")
     with _one_decoder:
         image_from_bytes(content)

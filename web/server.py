@@ -1,4 +1,4 @@
-"""The WSGI server around the engine's application: waitress, made to answer its own refusals in JSON.
+"""The WSGI server around both faces: waitress, made to answer its own refusals in JSON and to wait for nobody.
 
 Bodies stay in memory, whatever their size: waitress would write a large one, a patient's photo, to a temporary file.
 Source: waitress 3.0, "Arguments to waitress.serve".
@@ -7,6 +7,7 @@ Source: waitress 3.0, "Arguments to waitress.serve".
 import socket
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,18 +19,17 @@ from waitress.server import create_server
 from waitress.task import ErrorTask
 from waitress.utilities import Error
 
-from web.engine.api_errors import ApiError
-from web.engine.limits import EngineLimits
-
 MAX_CONNECTIONS: Final = 64
 MAX_HEADER_BYTES: Final = 16 << 10
 IDLE_CONNECTION_S: Final = 30
 REQUEST_S: Final = 60.0
 """Longest time for a request's head and body to arrive: 64 MiB at 1 MiB/s."""
 _LOOP_S: Final = 1.0
-_SPARE_THREADS: Final = 6
-"""Beside one for each job that runs or waits: health, cancel, and refusals."""
 _MIB: Final = 1 << 20
+
+
+def _plain_refusal(status: HTTPStatus, sentence: str) -> dict[str, str]:  # noqa: ARG001 - others say the status too
+    return {"error": sentence}
 
 
 class _JsonErrorTask(ErrorTask):  # type: ignore[misc] # waitress has no types
@@ -38,8 +38,7 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc] # waitress has no types
     def execute(self) -> None:
         error = self.request.error
         status = HTTPStatus(error.code)
-        refusal = ApiError(status, f"{status.phrase}: {error.body}.", code=status.name.lower())
-        body = msgspec.json.encode(refusal.to_json())
+        body = msgspec.json.encode(self.channel.server.refusal(status, f"{status.phrase}: {error.body}."))
         self.status = f"{status.value} {status.phrase}"
         self.response_headers.append(("Content-Type", "application/json"))
         self.response_headers.append(("Connection", "close"))
@@ -55,7 +54,7 @@ class _SlowRequestError(Error):  # type: ignore[misc] # waitress has no types
     reason = "Request Timeout"
 
 
-class _EngineChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
+class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """A connection that must send its request in time and whose errors are JSON."""
 
     error_task_class = _JsonErrorTask
@@ -87,10 +86,26 @@ class _EngineChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
             self.server.add_task(self)
 
 
-class EngineServer:
-    """Serves one application on one listening socket until it is told to stop."""
+class HttpServer:
+    """Serves one application on one listening socket until it is told to stop.
 
-    def __init__(self, app: Flask, listener: socket.socket, limits: EngineLimits) -> None:
+    Args:
+        app: What to serve.
+        listener: A bound socket.
+        threads: Requests that are answered at the same time; a stream holds one for as long as it lasts.
+        max_body_bytes: The application refuses a larger body in its own words; what never reaches it is refused here.
+        refusal: Turns a status and a sentence into the JSON of the application's errors.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        listener: socket.socket,
+        *,
+        threads: int,
+        max_body_bytes: int,
+        refusal: Callable[[HTTPStatus, str], Any] = _plain_refusal,
+    ) -> None:
         self._connections: dict[int, Any] = {}
         self._stop = threading.Event()
         self._server = create_server(
@@ -98,12 +113,12 @@ class EngineServer:
             map=self._connections,
             _start=False,
             sockets=[listener],
-            threads=limits.queue_limit + 1 + _SPARE_THREADS,
+            threads=threads,
             connection_limit=MAX_CONNECTIONS,
             channel_timeout=IDLE_CONNECTION_S,
             max_request_header_size=MAX_HEADER_BYTES,
-            max_request_body_size=limits.max_body_bytes + 1,
-            inbuf_overflow=limits.max_body_bytes + _MIB,
+            max_request_body_size=max_body_bytes + 1,
+            inbuf_overflow=max_body_bytes + _MIB,
             outbuf_overflow=64 * _MIB,
             # Lets waitress go on reading while it answers, which is how it notices that a client has left.
             channel_request_lookahead=1,
@@ -112,7 +127,8 @@ class EngineServer:
             ident="dermstation",
             clear_untrusted_proxy_headers=True,
         )
-        self._server.channel_class = _EngineChannel
+        self._server.channel_class = _Channel
+        self._server.refusal = refusal
         self._server.accept_connections()
 
     def run(self) -> None:
