@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from kiosk_browser import CHROMIUM, SIZES, Screen, launch, screen, served
-from kiosk_station import picture_folder, running_station
+from kiosk_station import picture, picture_folder, running_station
 from playwright.sync_api import Browser, expect, sync_playwright
 from scripted_engine import ASSESSMENT, EngineProcess, RunningEngine, ScriptedModel
 
+from appliance.camera.replay import ReplayCamera
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
+from appliance.service.station import Station
 
 pytestmark = [
     pytest.mark.browser,
@@ -36,12 +38,17 @@ def model() -> ScriptedModel:
 
 
 @pytest.fixture
-def kiosk_url(model: ScriptedModel, tmp_path: Path) -> Iterator[str]:
+def camera(tmp_path: Path) -> ReplayCamera:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
+    return ReplayCamera(picture_folder(pictures), frames_per_s=50, picture_s=60)
+
+
+@pytest.fixture
+def kiosk_url(model: ScriptedModel, camera: ReplayCamera, tmp_path: Path) -> Iterator[str]:
     with (
         RunningEngine(model, socket=tmp_path / "engine.sock") as engine,
-        running_station(engine.client, picture_folder(pictures)) as station,
+        Station(camera, engine.client) as station,
         served(station) as url,
     ):
         assert station.watch.wait_ready(10)
@@ -184,6 +191,81 @@ def test_themes(shown: Screen, theme: str) -> None:
     expect(shown.page.locator("#progress")).to_have_text("Done.")
     shown.keep_picture(f"assessment-{theme}-{size_of(shown)}")
     shown.assert_clean()
+
+
+def test_camera_that_is_pulled_out_says_so_and_comes_back(shown: Screen, camera: ReplayCamera) -> None:
+    shown.expected = ("503",)
+    shown.open()
+    shown.page.get_by_role("button", name="New photo").tap()
+    shutter = shown.page.locator("#shutter")
+    expect(shutter).to_be_enabled()
+    camera.fault = "unplugged"
+    expect(shown.page.locator("#say")).to_have_text("The camera is not connected.")
+    expect(shutter).to_be_disabled()
+    shown.keep_picture(f"unplugged-{size_of(shown)}")
+    camera.fault = None
+    expect(shutter).to_be_enabled()
+    shown.assert_clean()
+
+
+def test_frozen_camera_keeps_nothing(shown: Screen, camera: ReplayCamera) -> None:
+    shown.expected = ("409",)
+    shown.open()
+    shown.page.get_by_role("button", name="New photo").tap()
+    shutter = shown.page.locator("#shutter")
+    expect(shutter).to_be_enabled()
+    camera.fault = "frozen"
+    expect(shown.page.locator('[data-part="camera"] [data-words]')).to_have_text("Camera shows no new picture")
+    expect(shown.page.locator("#say")).to_have_text("No new picture from the camera")
+    shutter.tap()
+    expect(shown.page.locator("#trouble")).to_contain_text("nothing was kept")
+    shown.keep_picture(f"frozen-{size_of(shown)}")
+    shown.assert_clean()
+
+
+def test_next_picture_changes_what_is_photographed(shown: Screen) -> None:
+    shown.photograph()
+    first = shown.page.locator(".picture img").get_attribute("src")
+    shown.page.get_by_role("link", name="Take another photo").tap()
+    shown.page.locator("#shutter:not([disabled])").wait_for()
+    with shown.page.expect_response("**/api/camera/next"):
+        shown.page.locator("#next-picture").tap()
+    shown.page.locator("#shutter").tap()
+    shown.page.wait_for_selector("#model")
+    second = shown.page.locator(".picture img").get_attribute("src")
+    assert first is not None
+    assert second is not None
+    photos = [shown.page.request.get(shown.url + source).body() for source in (first, second)]
+    assert photos == [picture("tan"), picture("sienna")]
+    shown.assert_clean()
+
+
+def test_closing_a_visit_asks_first_and_lets_its_photos_go(shown: Screen) -> None:
+    shown.photograph()
+    source = shown.page.locator(".picture img").get_attribute("src")
+    shown.page.get_by_role("link", name="Take another photo").tap()
+    shown.page.locator(".bar").get_by_role("button", name="Close visit").tap()
+    shown.keep_picture(f"close-{size_of(shown)}")
+    shown.page.locator("dialog").get_by_role("button", name="Close visit").tap()
+    expect(shown.page.get_by_role("button", name="New photo")).to_be_visible()
+    assert shown.page.request.get(f"{shown.url}{source}").status == 404
+    shown.assert_clean()
+
+
+def test_keyboard_alone_takes_a_photo_with_the_focus_in_sight(browser: Browser, kiosk_url: str) -> None:
+    with screen(browser, kiosk_url, SIZES["1280x800"], reduced_motion="reduce") as shown:
+        shown.open()
+        for _ in range(6):
+            shown.page.keyboard.press("Tab")
+            if shown.page.evaluate("document.activeElement.textContent.includes('New photo')"):
+                break
+        outline = shown.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none"
+        shown.page.keyboard.press("Enter")
+        shown.page.locator("#shutter:not([disabled])").wait_for()
+        shown.page.keyboard.press("Enter")
+        expect(shown.page.locator("#progress")).to_have_text("Done.")
+        shown.assert_clean()
 
 
 def test_killed_engine_leaves_the_kiosk_usable_and_answers_once_it_is_back(browser: Browser, tmp_path: Path) -> None:

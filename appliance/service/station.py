@@ -97,9 +97,13 @@ class Station:
 
     def state(self) -> dict[str, Any]:
         """Return what every screen shows of the box: `model` and `camera`, in words, and the `version`."""
+        return {"model": asdict(self.watch.status), "camera": self._camera_state(), "version": version("dermstation")}
+
+    def _camera_state(self) -> dict[str, str]:
         try:
-            self.camera.frame(-1, _CAMERA_CHECK_S)
-            camera = {"state": "ready", "words": "Camera ready"}
+            frame = self.camera.frame(-1, _CAMERA_CHECK_S)
         except CameraError as error:
-            camera = {"state": "off", "words": str(error)}
-        return {"model": asdict(self.watch.status), "camera": camera, "version": version("dermstation")}
+            return {"state": "off", "words": str(error)}
+        if frame is None or self._clock.monotonic_s() - frame.captured_s > _CAMERA_STILL_S:
+            return {"state": "off", "words": "Camera shows no new picture"}
+        return {"state": "ready", "words": "Camera ready"}
