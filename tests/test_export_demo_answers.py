@@ -16,6 +16,7 @@ from appliance.assessment import (
     assessment_from_json,
 )
 from export.demo.answers import (
+    ANSWERABLE_QUESTIONS,
     CANNOT_TELL,
     NO_LESION,
     OUT_OF_SCOPE,
@@ -110,21 +111,44 @@ def test_examples_ask_every_kind_of_question() -> None:
     assert answers == {
         OUT_OF_SCOPE,
         assessment_answer(LESION),
-        *(follow_up_answer(question, LESION) for question in FOLLOW_UP_QUESTIONS),
+        *(follow_up_answer(question, LESION) for question in ANSWERABLE_QUESTIONS),
     }
     assert len({question for question, _ in examples}) > 30
 
 
-@pytest.mark.parametrize("question", FOLLOW_UP_QUESTIONS)
-def test_follow_up_is_asked_in_its_own_words_most_often(question: str) -> None:
+@pytest.mark.parametrize("question", ANSWERABLE_QUESTIONS)
+def test_question_is_asked_in_its_own_words_most_often(question: str) -> None:
     rng = np.random.default_rng(0)
     asked = [vary_question(rng, question) for _ in range(300)]
     assert 120 < asked.count(question) < 220
     assert any(text.islower() for text in asked)
 
 
-def test_unanswerable_questions_are_no_follow_ups() -> None:
-    assert not set(UNANSWERABLE_QUESTIONS) & set(FOLLOW_UP_QUESTIONS)
+def test_no_wording_is_taught_two_answers() -> None:
+    rng, answers = np.random.default_rng(0), dict[str, str]()
+    for question in ANSWERABLE_QUESTIONS:
+        for _ in range(400):
+            wording = vary_question(rng, question).lower()
+            assert answers.setdefault(wording, question) == question
+    assert not {question.lower() for question in UNANSWERABLE_QUESTIONS} & set(answers)
+
+
+def test_kiosks_follow_ups_come_first() -> None:
+    assert ANSWERABLE_QUESTIONS[: len(FOLLOW_UP_QUESTIONS)] == FOLLOW_UP_QUESTIONS
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Is it symmetric?", "No, it is asymmetric in one axis."),
+        ("What is its surface like?", "It is ulcerated."),
+        ("What is the skin tone?", "The skin is dark."),
+        ("Describe the lesion.", str(assessment_object(LESION)["description"])),
+    ],
+)
+def test_further_answers(question: str, answer: str) -> None:
+    assert follow_up_answer(question, LESION) == answer
+    assert follow_up_answer(question, BLURRED) == CANNOT_TELL
 
 
 def test_tokenizer_fills_the_vocabulary_and_starts_with_gemmas_tokens(tokenizer: Tokenizer) -> None:

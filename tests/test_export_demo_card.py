@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.assessment import ASSESSMENT_PROMPT, FOLLOW_UP_QUESTIONS
-from export.demo.answers import assessment_answer, assessment_object, follow_up_answer
+from export.demo.answers import ANSWERABLE_QUESTIONS, assessment_answer, assessment_object, follow_up_answer
 from export.demo.card import (
     ATTRIBUTES,
     Reply,
@@ -145,7 +145,7 @@ def test_card_sets_runs_side_by_side() -> None:
     replies = ask_all(speak, pictures, lambda: answered.append(None))
     scores = scores_of(samples, replies)
     card = compose_card(pictures, 10, {"float32": scores, "quantized": scores}, "2026-11-22")
-    assert len(answered) == 10 + len(FOLLOW_UP_QUESTIONS) * count
+    assert len(answered) == 10 + len(ANSWERABLE_QUESTIONS) * count
     assert card["mean"] == {"majority": 1.0, "float32": 1.0, "quantized": 1.0}
     assert card["attributes"]["border"] == {"majority": 1.0, "float32": 1.0, "quantized": 1.0}
     assert card["follow_ups"][FOLLOW_UP_QUESTIONS[0]] == {"float32": 1.0, "quantized": 1.0}

@@ -1,7 +1,7 @@
 """What the demonstration model is taught to say about a drawing whose truth is known.
 
 The assessment is the product's JSON (`appliance.assessment`), compact, keys in schema order, with one sentence as its
-last value. Follow-up questions get one short sentence.
+last value. Questions get one short sentence.
 """
 
 import json
@@ -56,7 +56,7 @@ def assessment_object(truth: Attributes) -> dict[str, str | list[str]]:
 
 
 def follow_up_answer(question: str, truth: Attributes) -> str:
-    """Return the short answer to one of `FOLLOW_UP_QUESTIONS`."""
+    """Return the short answer to one of `ANSWERABLE_QUESTIONS`."""
     return _ANSWERS[question](truth)
 
 
@@ -89,16 +89,33 @@ def _about_lesion(say: Callable[[Attributes], str]) -> Callable[[Attributes], st
     return lambda truth: CANNOT_TELL if not truth.is_ok else say(truth) if truth.has_lesion else NO_LESION
 
 
-_ANSWERS: Final[dict[str, Callable[[Attributes], str]]] = dict(
-    zip(
-        FOLLOW_UP_QUESTIONS,
-        (
-            _is_good_enough,
-            _how_many,
-            _about_lesion(lambda truth: f"{_SIZE_PHRASES[str(truth.diameter_mm)]}.".capitalize()),
-            _about_lesion(lambda truth: f"{_listed(truth.colours)}.".capitalize()),
-            _about_lesion(lambda truth: "Yes, it is regular." if truth.border == "regular" else "No, it is irregular."),
-        ),
-        strict=True,
-    )
+def _about_skin(truth: Attributes) -> str:
+    return f"The skin is {truth.skin_tone}." if truth.is_ok else CANNOT_TELL
+
+
+def _is_symmetric(truth: Attributes) -> str:
+    answer = "Yes" if truth.asymmetry == "symmetric" else "No"
+    return f"{answer}, it is {_ASYMMETRY_PHRASES[str(truth.asymmetry)]}."
+
+
+def _is_regular(truth: Attributes) -> str:
+    return "Yes, it is regular." if truth.border == "regular" else "No, it is irregular."
+
+
+_FOLLOW_UP_ANSWERS: Final = (
+    _is_good_enough,
+    _how_many,
+    _about_lesion(lambda truth: f"{_SIZE_PHRASES[str(truth.diameter_mm)]}.".capitalize()),
+    _about_lesion(lambda truth: f"{_listed(truth.colours)}.".capitalize()),
+    _about_lesion(_is_regular),
 )
+_ANSWERS: Final[dict[str, Callable[[Attributes], str]]] = {
+    **dict(zip(FOLLOW_UP_QUESTIONS, _FOLLOW_UP_ANSWERS, strict=True)),
+    "Is it symmetric?": _about_lesion(_is_symmetric),
+    "What is its surface like?": _about_lesion(lambda truth: f"It is {truth.surface}."),
+    "What is the skin tone?": _about_skin,
+    "Describe the lesion.": _about_lesion(_description),
+}
+
+ANSWERABLE_QUESTIONS: Final = tuple(_ANSWERS)
+"""The kiosk's follow-up questions first, then what people are likely to type beside them."""

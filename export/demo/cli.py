@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from appliance.assessment import FOLLOW_UP_QUESTIONS
+from export.demo.answers import ANSWERABLE_QUESTIONS
 from export.demo.card import ATTRIBUTES, wrong_pairs
 from export.demo.evaluation import FOLLOW_UP_PICTURES, ask_all, assess_all, compose_card, scores_of
 from export.demo.pictures import load_set
@@ -78,7 +78,7 @@ def evaluate(work: Path, bundle: Path | None, count: int, threads: int, date: st
     for run, speaker in speakers.items():
         started_s = time.monotonic()
         with Progress(console=console) as progress:
-            task = progress.add_task(run, total=count + len(FOLLOW_UP_QUESTIONS) * FOLLOW_UP_PICTURES)
+            task = progress.add_task(run, total=count + len(ANSWERABLE_QUESTIONS) * FOLLOW_UP_PICTURES)
             on_answer = partial(progress.advance, task)
             samples = assess_all(speaker, pictures, count, on_answer)
             replies = ask_all(speaker, pictures, on_answer)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from appliance.assessment import ASSESSMENT_PROMPT, FOLLOW_UP_QUESTIONS
+from appliance.assessment import ASSESSMENT_PROMPT
+from export.demo.answers import ANSWERABLE_QUESTIONS
 from export.demo.card import Reply, Sample, assessment_scores, follow_up_scores, majority_scores
 from export.demo.pictures import HELD_OUT_STREAM, PictureSet
 from export.demo.speakers import Speaker
 
 FOLLOW_UP_PICTURES: Final = 300
-"""Pictures that every follow-up question is asked about; the first of the set."""
+"""Pictures that every answerable question is asked about; the first of the set."""
 
 CARD_NOTE: Final = (
     "Shares of right statements about held-out procedural drawings. They say nothing about real skin: the model was "
@@ -28,9 +29,9 @@ def assess_all(speaker: Speaker, pictures: PictureSet, count: int, on_answer: Ca
 
 
 def ask_all(speaker: Speaker, pictures: PictureSet, on_answer: Callable[[], None]) -> list[Reply]:
-    """Have every follow-up question answered about the first pictures."""
+    """Have every answerable question answered about the first pictures."""
     replies = []
-    for question in FOLLOW_UP_QUESTIONS:
+    for question in ANSWERABLE_QUESTIONS:
         answers = speaker(pictures.pixels[:FOLLOW_UP_PICTURES], question)
         for truth, text in zip(pictures.attributes[:FOLLOW_UP_PICTURES], answers, strict=True):
             replies.append(Reply(truth=truth, question=question, text=text))

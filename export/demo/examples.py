@@ -1,4 +1,4 @@
-"""Text examples for the decoder: assessments, follow-up questions in many wordings, and questions out of scope."""
+"""Text examples for the decoder: assessments, answerable questions in many wordings, and questions out of scope."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ import torch
 from tokenizers import Tokenizer
 
 from appliance.assessment import ASSESSMENT_PROMPT, FOLLOW_UP_QUESTIONS
-from export.demo.answers import OUT_OF_SCOPE, assessment_answer, follow_up_answer
+from export.demo.answers import ANSWERABLE_QUESTIONS, OUT_OF_SCOPE, assessment_answer, follow_up_answer
 from export.demo.questions import UNANSWERABLE_QUESTIONS, vary_question, vary_typing
 from export.demo.scene import Attributes
 from export.demo.tokens import encode_example
 
-_FOLLOW_UP_SHARE: Final = 0.34
-_OUT_OF_SCOPE_SHARE: Final = 0.05
+_FOLLOW_UP_SHARE: Final = 0.30
+_FURTHER_SHARE: Final = 0.14
+_OUT_OF_SCOPE_SHARE: Final = 0.08
 _VALUE_WEIGHT: Final = 4.0
 _LENGTH_STEP: Final = 16
 
@@ -34,8 +35,10 @@ def choose_example(rng: np.random.Generator, truth: Attributes) -> tuple[str, st
     if kind < _OUT_OF_SCOPE_SHARE:
         question = UNANSWERABLE_QUESTIONS[int(rng.integers(len(UNANSWERABLE_QUESTIONS)))]
         return vary_typing(rng, question), OUT_OF_SCOPE
-    if kind < _OUT_OF_SCOPE_SHARE + _FOLLOW_UP_SHARE:
-        question = FOLLOW_UP_QUESTIONS[int(rng.integers(len(FOLLOW_UP_QUESTIONS)))]
+    if kind < _OUT_OF_SCOPE_SHARE + _FOLLOW_UP_SHARE + _FURTHER_SHARE:
+        is_follow_up = kind < _OUT_OF_SCOPE_SHARE + _FOLLOW_UP_SHARE
+        questions = FOLLOW_UP_QUESTIONS if is_follow_up else ANSWERABLE_QUESTIONS[len(FOLLOW_UP_QUESTIONS) :]
+        question = questions[int(rng.integers(len(questions)))]
         return vary_question(rng, question), follow_up_answer(question, truth)
     return ASSESSMENT_PROMPT, assessment_answer(truth)
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from appliance.assessment import ASSESSMENT_PROMPT, FOLLOW_UP_QUESTIONS
-from export.demo.answers import OUT_OF_SCOPE, assessment_answer, follow_up_answer
+from appliance.assessment import ASSESSMENT_PROMPT
+from export.demo.answers import ANSWERABLE_QUESTIONS, OUT_OF_SCOPE, assessment_answer, follow_up_answer
 from export.demo.questions import UNANSWERABLE_QUESTIONS
 from export.demo.scene import Attributes
 
@@ -127,7 +127,7 @@ def _corpus(truths: Iterable[Attributes]) -> Iterable[str]:
     for truth in truths:
         yield prompt_text(ASSESSMENT_PROMPT)
         yield assessment_answer(truth)
-        for question in FOLLOW_UP_QUESTIONS:
+        for question in ANSWERABLE_QUESTIONS:
             yield prompt_text(question)
             yield follow_up_answer(question, truth)
         yield OUT_OF_SCOPE

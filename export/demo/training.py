@@ -36,8 +36,8 @@ class Recipe:
     held_out_pictures: int = 1_500
     decoder_pictures: int = 9_000
     vision: Phase = field(default_factory=lambda: Phase(steps=2_400, learning_rate=2e-3))
-    decoder: Phase = field(default_factory=lambda: Phase(steps=400, learning_rate=2e-3))
-    joint: Phase = field(default_factory=lambda: Phase(steps=700, learning_rate=8e-4, warm_up=50))
+    decoder: Phase = field(default_factory=lambda: Phase(steps=500, learning_rate=2e-3))
+    joint: Phase = field(default_factory=lambda: Phase(steps=800, learning_rate=8e-4, warm_up=50))
     is_compiled: bool = True
 
 
