@@ -163,7 +163,9 @@ def test_killed_export_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: Pat
 
 def test_interrupted_export_cleans_up_itself(tmp_path: Path) -> None:
     folder = large_checkpoint(tmp_path / "checkpoint")
-    process = subprocess.Popen([*COMMAND, str(folder), "-o", str(tmp_path / "out" / "bundle")], stderr=subprocess.PIPE)
+    # A suite that a shell started in the background inherits an ignored SIGINT, and would hand it down.
+    command = ["env", "--default-signal=INT", *COMMAND, str(folder), "-o", str(tmp_path / "out" / "bundle")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/*/decoder.onnx.data")) and time.monotonic() < deadline:
         time.sleep(0.002)

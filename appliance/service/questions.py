@@ -95,6 +95,11 @@ class Questions:
             raise PromptError(f"The question has {len(question)} characters; at most {QUESTION_MAX_CHARACTERS} fit.")
         return self._submit(image, question)
 
+    def follow_ups(self, capture_id: str) -> tuple[Job, ...]:
+        """Return the follow-up questions that were asked about a photo, in their order."""
+        with self._lock:
+            return tuple(job for job in self._jobs.values() if job.capture_id == capture_id and job.question)
+
     def job(self, job_id: str) -> Job:
         """Return a job.
 

@@ -15,6 +15,8 @@ from appliance.errors import CameraError
 from appliance.service.attempt import Engine
 from appliance.service.captures import Captures, CaptureStore, MemoryCaptureStore
 from appliance.service.engine_watch import EngineWatch, HealthSource
+from appliance.service.errors import NotFoundError
+from appliance.service.jobs import Job
 from appliance.service.questions import Questions
 from appliance.types import CapturedImage, Encounter, Frame
 
@@ -72,6 +74,31 @@ class Station:
         image = self.captures.capture(encounter_id)
         self.questions.encode(image)
         return image
+
+    def assess(self, capture_id: str, *, again: bool = False) -> Job:
+        """Ask for a photo's assessment; `again` asks anew if it failed or was cancelled.
+
+        Raises:
+            DermstationError: The photo's visit is closed, or too much is asked at once.
+        """
+        image = self.captures.image(capture_id)
+        return self._of_open_encounter(self.questions.assess(image, again=again))
+
+    def ask(self, capture_id: str, question: str) -> Job:
+        """Ask a follow-up question about a photo.
+
+        Raises:
+            DermstationError: The photo's visit is closed, the question is empty or too long, or too much is asked.
+        """
+        return self._of_open_encounter(self.questions.ask(self.captures.image(capture_id), question))
+
+    def _of_open_encounter(self, job: Job) -> Job:
+        """Drop a job whose encounter was closed while it was made: nobody would ever let go of its photo."""
+        current = self.captures.current
+        if current is None or current.encounter_id != job.encounter_id:
+            self.questions.forget_encounter(job.encounter_id)
+            raise NotFoundError("This photo is not kept any more: its visit is closed.")
+        return job
 
     def frame(self, after: int, timeout_s: float) -> Frame | None:
         """Return a frame newer than `after`, or None when there is none in time.

@@ -64,12 +64,12 @@ def _add_question_routes(api: Blueprint, station: Station) -> None:
     @api.post("/api/captures/<capture_id>/assessment")
     def assess(capture_id: str) -> tuple[Response, int]:
         again = _decoded(_AssessmentRequest).again if request.get_data() else False
-        return _accepted(station.questions.assess(station.captures.image(capture_id), again=again))
+        return _accepted(station.assess(capture_id, again=again))
 
     @api.post("/api/captures/<capture_id>/questions")
     def ask(capture_id: str) -> tuple[Response, int]:
         question = _decoded(_QuestionRequest).question
-        return _accepted(station.questions.ask(station.captures.image(capture_id), question))
+        return _accepted(station.ask(capture_id, question))
 
     @api.post("/api/jobs/<job_id>/cancel")
     def cancel(job_id: str) -> Response:

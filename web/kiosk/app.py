@@ -19,7 +19,6 @@ from web.kiosk.guard import install_guard
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_BODY_BYTES: Final = 64 << 10
 """The kiosk's own requests are a few hundred bytes."""
-_STATIC_MAX_AGE_S: Final = 3600
 
 _STATUS: Final[dict[type[DermstationError], HTTPStatus]] = {
     EncounterClosedError: HTTPStatus.CONFLICT,
@@ -48,7 +47,8 @@ def create_kiosk_app(station: Station, *, allowed_hosts: frozenset[str] = LOOPBA
     """
     app = Flask("web", template_folder="templates", static_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _STATIC_MAX_AGE_S
+    # Asked for again each time, answered by its ETag: an update never meets yesterday's scripts.
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
     install_guard(app, allowed_hosts)
     app.before_request(_allow_caching_of_static_files)
     app.register_error_handler(HTTPException, _http_error)

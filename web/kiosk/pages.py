@@ -51,6 +51,9 @@ def create_pages(station: Station) -> Blueprint:
             capture_id=capture_id,
             image_url=capture_links(image)["image_url"],
             questions=FOLLOW_UP_QUESTIONS,
+            answers=[
+                {"job_id": job.job_id, "question": job.question} for job in station.questions.follow_ups(capture_id)
+            ],
             capture_label=f"Photo {number}",
         )
 

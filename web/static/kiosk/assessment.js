@@ -9,7 +9,7 @@ import { showPanel } from "./views.js";
 
 const UNREACHABLE_RETRY_MS = 2000;
 
-const captureId = document.getElementById("model").dataset.capture;
+const { capture: captureId, answers: earlier } = document.getElementById("model").dataset;
 const capturePath = `/api/captures/${encodeURIComponent(captureId)}`;
 const cancel = document.getElementById("cancel");
 const again = document.getElementById("again");
@@ -103,4 +103,17 @@ boxState.addEventListener("change", ({ detail }) => {
   if (element.textContent !== warning) element.textContent = warning;
 });
 
+/** Show an answer that was asked for before the page was loaded again. */
+function restore({ job_id: earlierId, question }) {
+  const answer = box.openQuestion(question);
+  follow(earlierId, {
+    state: ({ state }) => answer.setWriting(state === "running"),
+    finding: (finding) => answer.finding(finding),
+    text: (text) => answer.text(text),
+    reset: () => answer.reset(),
+    end: (state) => answer.end(state),
+  });
+}
+
 assess(false);
+JSON.parse(earlier).forEach(restore);
