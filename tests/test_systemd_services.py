@@ -1,4 +1,4 @@
-"""The real engine, with a real model, shut in as its unit says: it loads, sees, answers, and tells systemd."""
+"""The real engine and station, shut in as their units say: they start, do their work, and tell systemd."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from medgemma_bundles import export_random, png
 from rig import boot_files
@@ -21,6 +22,7 @@ from appliance.engine_client import EngineClient
 from appliance.medgemma.generation import Generation
 
 UNIT = boot_files.SOURCE / "units/dermstation-engine.service"
+STATION_UNIT = boot_files.SOURCE / "units/dermstation-station.service"
 WATCHDOG_US = 400_000
 PATIENCE_S = 120
 """Loading is a second of work, on a machine that may be busy with other things."""
@@ -53,15 +55,24 @@ class Service:
 def started(folder: Path, bundle: Path, unit: Path = UNIT) -> Iterator[Service]:
     path = folder / "engine.sock"
     settings = folder / "dermstation.toml"
-    settings.write_text(f'[engine]\nbundle = "{bundle}"\nsocket = "{path}"\n')
-    command = [str(Path(sys.executable).with_name("dermstation")), "engine", "--config", str(settings)]
-    shut_in = ["unshare", "--net", sys.executable, "-m", "rig.seccomp", str(unit)]
+    settings.write_text(f'[engine]\nbundle = "{bundle}"\nsocket = "{path}"\n[station]\nport = 0\n')
+    is_station = unit == STATION_UNIT
+    command = [str(Path(sys.executable).with_name("dermstation")), "serve" if is_station else "engine"]
+    command += ["--config", str(settings)]
+    # The engine has no network at all; the station needs loopback at least, which a new network does not have up.
+    shut_in = [] if is_station else ["unshare", "--net"]
+    shut_in += [sys.executable, "-m", "rig.seccomp", str(unit)]
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
         manager.bind(str(folder / "notify"))
         manager.settimeout(PATIENCE_S)
         environ = {**os.environ, "NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": str(WATCHDOG_US)}
         with subprocess.Popen(
-            [*shut_in, *command], cwd=Path(__file__).parent, env=environ, stderr=subprocess.PIPE, text=True
+            [*shut_in, *command],
+            cwd=Path(__file__).parent,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             try:
                 yield Service(process=process, manager=manager, client=EngineClient(EngineAddress(socket=str(path))))
@@ -77,6 +88,22 @@ def test_the_engine_works_under_its_units_rules_and_keeps_systemd_told(tmp_path:
         with service.client.generate(user("What is this?"), GREEDY) as stream:
             *_, generation = stream
         assert isinstance(generation, Generation)
+        service.wait_for("WATCHDOG=1")
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for("STOPPING=1")
+        assert service.process.wait(PATIENCE_S) == 0
+
+
+def test_the_station_works_under_its_units_rules_and_keeps_systemd_told(tmp_path: Path, bundle: Path) -> None:
+    with started(tmp_path, bundle, STATION_UNIT) as service:
+        service.wait_for("READY=1")
+        assert service.process.stdout is not None
+        address = service.process.stdout.readline().split()[-1]
+        response = httpx.get(f"{address}/preview", timeout=PATIENCE_S)
+        assert response.headers["Content-Type"] == "image/jpeg"
+        assert response.content.startswith(b"\xff\xd8")
+        # No engine runs: the station says so and lives on.
+        service.wait_for("STATUS=Model is off: photos still work")
         service.wait_for("WATCHDOG=1")
         service.process.send_signal(signal.SIGTERM)
         service.wait_for("STOPPING=1")
