@@ -91,20 +91,25 @@ def make_checkpoint(
     dimensions = replace(Shape(), **shape)
     if dimensions.layer_types is not None and "layers" not in shape:
         dimensions = replace(dimensions, layers=len(dimensions.layer_types))
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(dimensions.vocab_size, image_token=dimensions.vision)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    write_json(folder / "config.json", _configuration(dimensions, style, dtype, tokenizer))
-    _write_side_files(folder, dimensions, style, tokenizer)
+    describe_checkpoint(folder, dimensions, style=style, dtype=dtype)
     rng = np.random.default_rng(seed)
-    tensors = {_name(key, style, dimensions): value for key, value in _weights(dimensions, rng)}
+    tensors = {tensor_name(key, style, dimensions): value for key, value in _weights(dimensions, rng)}
     write_safetensors(folder, tensors, dtype=dtype, shards=shards)
     return folder
 
 
+def describe_checkpoint(folder: Path, shape: Shape, *, style: Style, dtype: str) -> None:
+    """Write everything but the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer(shape.vocab_size, image_token=shape.vision)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "config.json", _configuration(shape, style, dtype, tokenizer))
+    _write_side_files(folder, shape, style, tokenizer)
+
+
 def _weights(shape: Shape, rng: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield canonical names, as the parts are called inside their module, with values."""
-    for name, dimensions in _dimensions(shape):
+    for name, dimensions in tensor_shapes(shape):
         if name.endswith("norm.weight") and not name.startswith("vision."):
             yield name, rng.normal(0, 0.2, dimensions).astype(np.float32)
         elif "norm" in name and name.endswith("weight"):
@@ -116,7 +121,8 @@ def _weights(shape: Shape, rng: np.random.Generator) -> Iterator[tuple[str, NDAr
             yield name, rng.normal(0, fan_in**-0.5, dimensions).astype(np.float32)
 
 
-def _dimensions(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensor_shapes(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield canonical names, as the parts are called inside their module, with their dimensions."""
     hidden, inner = shape.hidden_size, shape.intermediate_size
     yield "text.embed_tokens.weight", (shape.vocab_size, hidden)
     for layer in range(shape.layers):
@@ -158,7 +164,7 @@ def _vision_dimensions(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "multi_modal_projector.mm_input_projection_weight", (width, shape.hidden_size)
 
 
-def _name(key: str, style: Style, shape: Shape) -> str:
+def tensor_name(key: str, style: Style, shape: Shape) -> str:
     """Turn a canonical name into that of a style."""
     part, _, rest = key.partition(".")
     if not shape.vision:
