@@ -97,3 +97,12 @@ def test_schema_that_cannot_be_enforced_is_refused(schema: dict[str, Any]) -> No
 def test_token_outside_the_schema_is_refused() -> None:
     with pytest.raises(PromptError, match="cannot be followed"):
         COMPILER.compile({"type": "boolean"}).accept(IDS["a"])
+
+
+def test_prepared_vocabulary_is_not_read_again() -> None:
+    compiler = ConstraintCompiler(TOKENIZER, VOCAB_SIZE, TOKENS.eos_token_ids)
+    compiler.prepare()
+    vocabulary = compiler._vocabulary
+    assert vocabulary is not None
+    compiler.compile({"type": "boolean"})
+    assert compiler._vocabulary is vocabulary

@@ -139,3 +139,16 @@ def test_demo_answers_again_after_its_engine_was_killed_and_leaves_nothing_behin
         process.send_signal(signal.SIGHUP)
         assert process.wait(END_S) == 0
     assert not Path(f"/proc/{engine}").exists()
+
+
+@pytest.mark.skipif(not (bundle_path() / "bundle.json").exists(), reason="the demonstration bundle is not built")
+def test_engine_ends_with_a_demonstration_that_was_killed() -> None:
+    with running("demo", "--port", str(free_port(None))) as (process, url):
+        wait_for_model(url, "ready")
+        (engine,) = children_of(process.pid)
+        process.kill()
+        process.wait(END_S)
+        ends_s = time.monotonic() + END_S
+        while Path(f"/proc/{engine}").exists():
+            assert time.monotonic() < ends_s
+            time.sleep(0.05)

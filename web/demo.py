@@ -49,7 +49,7 @@ class EngineKeeper:
     """Keeps one engine process running, on a thread of its own; a context manager."""
 
     def __init__(self, address: EngineAddress, bundle: str | None) -> None:
-        self._command = [sys.executable, "-m", "appliance", "engine", "--socket", str(address.socket)]
+        self._command = [sys.executable, "-m", "appliance", "engine", "--stop-at-eof", "--socket", str(address.socket)]
         self._command += ["--bundle", bundle] if bundle is not None else []
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,8 +88,9 @@ class EngineKeeper:
                 if self._stop.is_set():
                     return
                 # A group of its own: Ctrl-C in the terminal is for the station, which then ends the engine in order.
+                # Its standard input is the line it hangs on: it ends with this process, however that ends.
                 self._process = subprocess.Popen(
-                    self._command, stdout=subprocess.DEVNULL, process_group=0, env={**os.environ}
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0, env={**os.environ}
                 )
             status = self._process.wait()
             if self._stop.is_set():

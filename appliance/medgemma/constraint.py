@@ -69,6 +69,10 @@ class ConstraintCompiler:
         self._lock = threading.Lock()
         self._vocabulary: LLTokenizer | None = None
 
+    def prepare(self) -> None:
+        """Read the vocabulary, which takes a moment, so that the first schema need not."""
+        self._read_vocabulary()
+
     def compile(self, schema: Mapping[str, Any]) -> JsonConstraint:
         """Start an answer of a schema.
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +37,11 @@ logger = logging.getLogger(__name__)
 @click.option("--threads", type=int, help="Compute threads.")
 @click.option("--context-length", type=int, help="Tokens of prompt and answer together.")
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
-def engine(config: Path | None, **flags: Any) -> None:
+@click.option("--stop-at-eof", is_flag=True, hidden=True, help="End when standard input closes: its starter is gone.")
+def engine(config: Path | None, *, stop_at_eof: bool, **flags: Any) -> None:
     """Serve the model: an OpenAI-compatible chat API on a Unix socket or on loopback."""
+    if stop_at_eof:
+        threading.Thread(target=_stop_at_eof, name="stop-at-eof", daemon=True).start()
     settings = engine_config(
         load_config(config).engine, {name: flag for name, flag in flags.items() if flag is not None}
     )
@@ -71,7 +75,10 @@ def load_model(settings: EngineConfig) -> Model:
     options = RuntimeOptions(
         threads=settings.threads, context_length=settings.context_length, provider=settings.provider
     )
-    return MedGemma.load(bundle_path(settings), options)
+    model = MedGemma.load(bundle_path(settings), options)
+    # The kiosk's first question has a schema: its nurse should not wait for this.
+    model.prepare_schemas()
+    return model
 
 
 def bundle_path(settings: EngineConfig) -> Path:
@@ -108,6 +115,13 @@ def run_engine(settings: EngineConfig, load: Callable[[], Model], notifier: Noti
         done.set()
         watchdog.join(1)
         _end(server, service, address)
+
+
+def _stop_at_eof() -> None:
+    """Wait for whoever started this process to go, then end in order."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _watch(service: EngineService, notifier: Notifier, done: threading.Event) -> None:
