@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
+from tiny_shapes import IMAGE_TOKENS, TEXT, VISION
 
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
@@ -42,7 +43,7 @@ from appliance.medgemma.generation import (
     TokenLogprob,
 )
 from appliance.medgemma.preprocess import PadToSquare
-from appliance.medgemma.spec import GemmaSpec, TextSpec, TokenSpec, VisionSpec
+from appliance.medgemma.spec import GemmaSpec, TokenSpec
 from appliance.medgemma.vision import ImageFeatures
 from web.engine.app import create_engine_app
 from web.engine.limits import EngineLimits
@@ -51,7 +52,7 @@ from web.engine.model_host import Model, ModelHost
 from web.engine.service import EngineService
 from web.engine.serving import engine_server
 
-TOKENS_PER_IMAGE = 16
+TOKENS_PER_IMAGE = IMAGE_TOKENS
 ASSESSMENT = {
     "quality": "ok",
     "skin_tone": "medium",
@@ -347,41 +348,13 @@ def logprobs_of(token: str, options: GenerationOptions) -> tuple[TokenLogprob, .
 
 def scripted_bundle(name: str, *, takes_images: bool = True) -> Bundle:
     """Describe a bundle that is nowhere."""
-    text = TextSpec(
-        vocab_size=512,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=8,
-        query_pre_attn_scalar=8.0,
-        rms_norm_eps=1e-6,
-        layer_types=("full_attention",),
-        sliding_window=16,
-        rope_theta=1e6,
-        rope_scaling_factor=1.0,
-        rope_local_base_freq=1e4,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-    )
-    vision = VisionSpec(
-        image_size=32,
-        patch_size=4,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        layer_norm_eps=1e-6,
-        mm_tokens_per_image=TOKENS_PER_IMAGE,
-    )
     tokens = TokenSpec(bos_token_id=2, pad_token_id=0, eos_token_ids=(1,))
     manifest = Manifest(
         schema_version=1,
         name=name,
         exporter="tests",
         source=Source(checkpoint="scripted", revision=None, files={}),
-        architecture=GemmaSpec(text=text, tokens=tokens, vision=vision if takes_images else None),
+        architecture=GemmaSpec(text=TEXT, tokens=tokens, vision=VISION if takes_images else None),
         precision=Precision(decoder="int4", embedding="int8", vision="float32" if takes_images else None),
         preprocessing=Preprocessing(image_mean=(0.5,) * 3, image_std=(0.5,) * 3, rescale_factor=1 / 255),
         chat_template="",

@@ -5,6 +5,7 @@ import json
 import jsonschema
 import numpy as np
 import pytest
+from demo_truths import BARE, LESION
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
@@ -43,19 +44,6 @@ from export.demo.tokens import (
 
 TRUTHS = [plan_scene(np.random.default_rng((7, index))).attributes for index in range(300)]
 
-LESION = Attributes(
-    quality="ok",
-    monk_tone=9,
-    number="single",
-    asymmetry="one axis",
-    border="irregular",
-    colours=("dark brown", "red"),
-    diameter_mm="3-6",
-    surface="ulcerated",
-    width_mm=4.0,
-    px_per_mm=12.0,
-)
-BARE = Attributes(quality="ok", monk_tone=1, number="none", px_per_mm=10.0)
 BLURRED = Attributes(quality="blurred", monk_tone=1, number="none", px_per_mm=10.0)
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from demo_truths import BARE
+from demo_truths import LESION as ULCER
 
 from appliance.assessment import ASSESSMENT_PROMPT, FOLLOW_UP_QUESTIONS
 from export.demo.answers import ANSWERABLE_QUESTIONS, assessment_answer, assessment_object, follow_up_answer
@@ -22,19 +24,7 @@ from export.demo.evaluation import FOLLOW_UP_PICTURES, ask_all, assess_all, comp
 from export.demo.pictures import PictureSet
 from export.demo.scene import Attributes
 
-LESION = Attributes(
-    quality="ok",
-    monk_tone=9,
-    number="single",
-    asymmetry="one axis",
-    border="irregular",
-    colours=("dark brown", "red"),
-    diameter_mm="3-6",
-    surface="flat",
-    width_mm=4.0,
-    px_per_mm=12.0,
-)
-BARE = Attributes(quality="ok", monk_tone=1, number="none", px_per_mm=10.0)
+LESION = replace(ULCER, surface="flat")
 GLARE = replace(LESION, quality="glare")
 
 

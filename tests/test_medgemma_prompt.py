@@ -8,38 +8,21 @@ from checkpoint_files import SPECIAL_TOKENS, make_tokenizer
 from checkpoints import CHAT_TEMPLATE, make_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_shapes import IMAGE_TOKENS, TEXT, VISION
 
 from appliance.errors import BundleError, PromptError
 from appliance.medgemma.generation import ImagePart, Message, TextPart
 from appliance.medgemma.prompt import PromptBuilder
-from appliance.medgemma.spec import GemmaSpec, TextSpec, TokenSpec, VisionSpec
+from appliance.medgemma.spec import GemmaSpec, TokenSpec
 from appliance.medgemma.tokenizer import Tokenizer
 from export.chat_template import GEMMA_3
 
 IMAGE = ImagePart(content=b"")
-M = 16
+M = IMAGE_TOKENS
 
 
 def make_spec(*, vision: bool = True) -> GemmaSpec:
     ids = make_tokenizer(image_token=vision).get_vocab()
-    text = TextSpec(
-        vocab_size=512,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=8,
-        query_pre_attn_scalar=8,
-        rms_norm_eps=1e-6,
-        layer_types=("full_attention",),
-        sliding_window=8,
-        rope_theta=1e6,
-        rope_scaling_factor=1,
-        rope_local_base_freq=1e4,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-    )
     tokens = TokenSpec(
         bos_token_id=ids["<bos>"],
         pad_token_id=ids["<pad>"],
@@ -50,17 +33,7 @@ def make_spec(*, vision: bool = True) -> GemmaSpec:
         thought_start_token_id=ids["<unused94>"],
         thought_end_token_id=ids["<unused95>"],
     )
-    tower = VisionSpec(
-        image_size=32,
-        patch_size=4,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        layer_norm_eps=1e-6,
-        mm_tokens_per_image=M,
-    )
-    return GemmaSpec(text=text, tokens=tokens, vision=tower if vision else None)
+    return GemmaSpec(text=TEXT, tokens=tokens, vision=VISION if vision else None)
 
 
 SPEC = make_spec()
