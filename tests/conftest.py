@@ -1,8 +1,13 @@
 """What every test shares: the opt-in flags and one seed that is printed and can be given back."""
 
 import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 OPT_IN = {
     "hardware": "needs a real device: run with --hardware",
@@ -37,3 +42,15 @@ def seed(request: pytest.FixtureRequest) -> int:
     """The run's seed; a randomised test starts its own generator from it."""
     value: int = request.config.option.seed
     return value
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Debian's Chromium; imported here, so that tests without a screen do not pay for it."""
+    from kiosk_browser import launch
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()

@@ -67,6 +67,12 @@ def picture(colour: str, size: tuple[int, int] = (96, 72)) -> bytes:
     return buffer.getvalue()
 
 
+def replay_camera(folder: Path) -> ReplayCamera:
+    """Make a fast camera that stays on each of the drawn pictures, in a folder that it makes."""
+    folder.mkdir()
+    return ReplayCamera(picture_folder(folder), frames_per_s=50, picture_s=60)
+
+
 def picture_folder(folder: Path, *colours: str) -> Path:
     """Write one picture a colour, in this order of names."""
     for number, colour in enumerate(colours or ("tan", "sienna", "peru")):

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -253,3 +255,22 @@ def test_events_resume_where_a_reader_stopped() -> None:
     job.enter("done", "Done.")
     job.tell("text", text="too late")
     assert [event.name for event in job.events(4, 0)] == ["state", "end"]
+
+
+def test_a_photo_that_is_asked_about_from_many_screens_at_once_has_one_assessment(desk: Desk) -> None:
+    # Threads change places all the time, so that a look and the act after it come apart wherever they can.
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as screens:
+            for _ in range(50):
+                image, together = photo(), threading.Barrier(8)
+
+                def ask(_: int, image: CapturedImage = image, together: threading.Barrier = together) -> Job:
+                    together.wait(WAIT_S)
+                    return desk.questions.assess(image)
+
+                assert len({job.job_id for job in screens.map(ask, range(8))}) == 1
+                desk.questions.forget_all()
+    finally:
+        sys.setswitchinterval(usual_s)

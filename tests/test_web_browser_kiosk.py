@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kiosk_browser import CHROMIUM, SIZES, Screen, launch, screen, served
-from kiosk_station import picture, picture_folder, running_station
-from playwright.sync_api import Browser, expect, sync_playwright
+from kiosk_browser import CHROMIUM, SIZES, Screen, screen, served
+from kiosk_station import picture, picture_folder, replay_camera, running_station
+from playwright.sync_api import Browser, expect
 from scripted_engine import ASSESSMENT, EngineProcess, RunningEngine, ScriptedModel
 
 from appliance.camera.replay import ReplayCamera
@@ -24,14 +24,6 @@ TRAP = '<img src=x onerror="window.trapped=1"><script>window.trapped=1</script>'
 FIRST_TOKEN_S = 2.0
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def model() -> ScriptedModel:
     return ScriptedModel()
@@ -39,9 +31,7 @@ def model() -> ScriptedModel:
 
 @pytest.fixture
 def camera(tmp_path: Path) -> ReplayCamera:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    return ReplayCamera(picture_folder(pictures), frames_per_s=50, picture_s=60)
+    return replay_camera(tmp_path / "pictures")
 
 
 @pytest.fixture

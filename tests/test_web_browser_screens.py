@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kiosk_browser import CHROMIUM, SIZES, Screen, launch, screen, served
+from kiosk_browser import CHROMIUM, SIZES, Screen, screen, served
 from kiosk_station import picture_folder, running_station
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from scripted_engine import ASSESSMENT, RunningEngine, ScriptedModel
 
 from appliance.assessment import COLOURS, DESCRIPTION_MAX_LENGTH
@@ -71,14 +71,6 @@ class PullableCamera:
 
     def close(self) -> None:
         self._camera.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

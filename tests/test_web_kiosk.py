@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from kiosk_station import picture, picture_folder
+from kiosk_station import picture, replay_camera
 from scripted_engine import RunningEngine, ScriptedModel
 from werkzeug.routing import Rule
 
@@ -28,9 +28,7 @@ def model() -> ScriptedModel:
 
 @pytest.fixture
 def camera(tmp_path: Path) -> ReplayCamera:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    return ReplayCamera(picture_folder(pictures), frames_per_s=50, picture_s=60)
+    return replay_camera(tmp_path / "pictures")
 
 
 @pytest.fixture

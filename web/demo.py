@@ -4,7 +4,6 @@ The engine is a process of its own here too, so that it can die as it can in a c
 """
 
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from appliance.config import LOOPBACK, Config
 from appliance.engine_address import EngineAddress
 from appliance.errors import ConfigurationError
 from appliance.host.notify import Notifier
-from web.serve import listen, run_station, station_settings, with_engine
+from web.serve import listen, run_station, station_settings, with_engine, with_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +32,14 @@ _STOP_S: Final = 5.0
 @click.command()
 @click.option("--port", type=int, default=None, help=f"Port on loopback; {PORT} or the next free one by default.")
 @click.option("--bundle", help="Folder of another model bundle.")
-@click.option("--pictures", help="Folder of other pictures for the replay camera.")
-def demo(port: int | None, bundle: str | None, pictures: str | None) -> None:
+@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder of the replay camera.")
+def demo(port: int | None, bundle: str | None, pictures: Path | None) -> None:
     """Show the product on this machine: open the printed address, take a photo, read along."""
     with tempfile.TemporaryDirectory(prefix="dermstation-") as folder:
         address = EngineAddress(socket=str(Path(folder) / "engine.sock"))
         config = with_engine(station_settings(Config(), {"port": free_port(port)}), address)
         if pictures is not None:
-            config = _with_pictures(config, pictures)
+            config = with_pictures(config, pictures)
         with EngineKeeper(address, bundle):
             run_station(config, Notifier.from_environment())
 
@@ -55,11 +54,6 @@ class EngineKeeper:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep, name="engine-keeper", daemon=True)
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the engine that runs now."""
-        return self._process.pid if self._process is not None else None
 
     def __enter__(self) -> Self:
         """Start the engine."""
@@ -90,7 +84,7 @@ class EngineKeeper:
                 # A group of its own: Ctrl-C in the terminal is for the station, which then ends the engine in order.
                 # Its standard input is the line it hangs on: it ends with this process, however that ends.
                 self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0, env={**os.environ}
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0
                 )
             status = self._process.wait()
             if self._stop.is_set():
@@ -115,9 +109,3 @@ def free_port(wanted: int | None) -> int:
             continue
         return port
     raise ConfigurationError(f"The ports {PORT} to {PORT + _PORTS_TRIED - 1} are all taken; give one with --port.")
-
-
-def _with_pictures(config: Config, pictures: str) -> Config:
-    import msgspec
-
-    return msgspec.structs.replace(config, camera=msgspec.structs.replace(config.camera, folder=pictures))

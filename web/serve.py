@@ -44,8 +44,7 @@ def serve(config: Path | None, engine_address: str | None, pictures: Path | None
     if engine_address is not None:
         settings = with_engine(settings, EngineAddress.parse(engine_address))
     if pictures is not None:
-        camera = msgspec.structs.replace(settings.camera, folder=str(pictures))
-        settings = msgspec.structs.replace(settings, camera=camera)
+        settings = with_pictures(settings, pictures)
     run_station(settings, Notifier.from_environment())
 
 
@@ -66,6 +65,11 @@ def with_engine(config: Config, address: EngineAddress) -> Config:
     """Return the settings with another engine to ask."""
     engine = msgspec.structs.replace(config.engine, socket=address.socket, host=address.host, port=address.port)
     return msgspec.structs.replace(config, engine=engine)
+
+
+def with_pictures(config: Config, folder: Path) -> Config:
+    """Return the settings with another folder for the replay camera."""
+    return msgspec.structs.replace(config, camera=msgspec.structs.replace(config.camera, folder=str(folder)))
 
 
 def run_station(config: Config, notifier: Notifier) -> None:

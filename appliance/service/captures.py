@@ -3,7 +3,7 @@
 The rule that matters most: a photo is kept only for the encounter that was on the screen when the shutter fired, from a
 frame newer than 500 ms and than the encounter itself, that was not kept before. It waits for no model, no network and
 no microcontroller.
-Source: `architecture.md`, rules 1 and 3; `reliability.md`, F7 and D2.
+Source: `web/DESIGN.md`, "A frame must be younger than the visit".
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 The engine may die at any moment. Then what was shown of an answer is withdrawn, the job waits, and it runs again by
 itself once the engine is back. Each question is composed afresh from the photo: the model was not made for long talks.
-Source: `architecture.md`, "Two processes"; `medgemma-facts.md`, "Ids and template".
+Source: `web/DESIGN.md`, "A waiting job is not a failed one"; MedGemma 1.5's model card (no evaluation on several turns).
 """
 
 import logging
@@ -39,7 +39,8 @@ class Questions:
         self._engine = engine
         self._watch = watch
         self._jobs: dict[str, Job] = {}
-        self._lock = threading.Lock()
+        # Held from the look at the jobs to the new one: two screens must not ask the same thing twice.
+        self._lock = threading.RLock()
         self._waiting: queue.Queue[tuple[Job, bytes] | None] = queue.Queue(_WAITING_MAX)
         self._photos: queue.Queue[bytes | None] = queue.Queue(_WAITING_MAX)
         self._stop = threading.Event()
@@ -77,9 +78,9 @@ class Questions:
         """Ask for a photo's assessment; the job there is already is returned unless it failed and `again` is set."""
         with self._lock:
             known = [job for job in self._jobs.values() if job.capture_id == image.capture_id and job.question is None]
-        if known and not (again and known[-1].state in {"failed", "cancelled"}):
-            return known[-1]
-        return self._submit(image, None)
+            if known and not (again and known[-1].state in {"failed", "cancelled"}):
+                return known[-1]
+            return self._submit(image, None)
 
     def ask(self, image: CapturedImage, question: str) -> Job:
         """Ask a follow-up question about a photo.
