@@ -2,7 +2,7 @@
 
 The engine may die at any moment. Then what was shown of an answer is withdrawn, the job waits, and it runs again by
 itself once the engine is back. Each question is composed afresh from the photo: the model was not made for long talks.
-Source: `web/DESIGN.md`, "A waiting job is not a failed one"; MedGemma 1.5's model card (no evaluation on several turns).
+Source: `web/DESIGN.md`, "A waiting job is not a failed one"; MedGemma 1.5's model card (several turns not evaluated).
 """
 
 import logging
