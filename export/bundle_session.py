@@ -126,8 +126,11 @@ class BundleSession:
             names.POSITION_IDS: np.arange(total - count, total, dtype=np.int64)[None],
             names.ATTENTION_BIAS: full,
             names.ATTENTION_BIAS_SLIDING: sliding,
+            # Whole caches for sliding layers too: what a window leaves out is up to the mask alone here.
             names.SEQLENS_K: np.array([total - 1], np.int32),
+            names.SEQLENS_K_SLIDING: np.array([total - 1], np.int32),
             names.TOTAL_SEQUENCE_LENGTH: np.array(total, np.int32),
+            names.TOTAL_SEQUENCE_LENGTH_SLIDING: np.array(total, np.int32),
             names.LOGITS_INDICES: np.array(indices, np.int64),
         }
         binding = self._decoder.io_binding()

@@ -17,10 +17,15 @@ from export.external_data import ExternalDataFile
 from export.graph_builder import FLOAT, INT32, INT64, MICROSOFT, GraphBuilder
 from export.matrix import MatrixPrecision, StoredMatrix, add_linear, store_matrix
 
-_BIAS_INPUTS: Final[dict[LayerType, str]] = {
-    "full_attention": bundle.ATTENTION_BIAS,
-    "sliding_attention": bundle.ATTENTION_BIAS_SLIDING,
+_LENGTHS_AND_BIAS: Final[dict[LayerType, tuple[str, str, str]]] = {
+    "full_attention": (bundle.SEQLENS_K, bundle.TOTAL_SEQUENCE_LENGTH, bundle.ATTENTION_BIAS),
+    "sliding_attention": (
+        bundle.SEQLENS_K_SLIDING,
+        bundle.TOTAL_SEQUENCE_LENGTH_SLIDING,
+        bundle.ATTENTION_BIAS_SLIDING,
+    ),
 }
+"""What the attention of a layer is told. Apart, because a sliding layer's cache need not hold more than its window."""
 
 
 def build_decoder(
@@ -76,24 +81,26 @@ class _Decoder:
         builder.output(bundle.HIDDEN_STATES, FLOAT, [1, "K", hidden])
         for layer in range(self.spec.num_hidden_layers):
             for name in (bundle.present_name(layer, "key"), bundle.present_name(layer, "value")):
-                builder.output(name, FLOAT, self._cache_shape())
+                builder.output(name, FLOAT, self._cache_shape(layer))
         return builder
 
-    def _cache_shape(self) -> list[int | str]:
-        return [1, self.spec.num_key_value_heads, "C", self.spec.head_dim]
+    def _cache_shape(self, layer: int) -> list[int | str]:
+        length = "W" if self.spec.layer_types[layer] == "sliding_attention" else "C"
+        return [1, self.spec.num_key_value_heads, length, self.spec.head_dim]
 
     def _declare_inputs(self) -> None:
         builder = self.builder
         builder.input(bundle.POSITION_IDS, INT64, [1, "T"])
-        builder.input(bundle.ATTENTION_BIAS, FLOAT, [1, 1, "T", "S"])
-        if "sliding_attention" in self.spec.layer_types:
-            builder.input(bundle.ATTENTION_BIAS_SLIDING, FLOAT, [1, 1, "T", "S"])
-        builder.input(bundle.SEQLENS_K, INT32, [1])
-        builder.input(bundle.TOTAL_SEQUENCE_LENGTH, INT32, [])
+        for layer_type, length in (("full_attention", "S"), ("sliding_attention", "R")):
+            if layer_type in self.spec.layer_types:
+                seqlens_k, total_sequence_length, bias = _LENGTHS_AND_BIAS[layer_type]
+                builder.input(bias, FLOAT, [1, 1, "T", length])
+                builder.input(seqlens_k, INT32, [1])
+                builder.input(total_sequence_length, INT32, [])
         builder.input(bundle.LOGITS_INDICES, INT64, ["K"])
         for layer in range(self.spec.num_hidden_layers):
-            builder.input(bundle.past_name(layer, "key"), FLOAT, self._cache_shape())
-            builder.input(bundle.past_name(layer, "value"), FLOAT, self._cache_shape())
+            builder.input(bundle.past_name(layer, "key"), FLOAT, self._cache_shape(layer))
+            builder.input(bundle.past_name(layer, "value"), FLOAT, self._cache_shape(layer))
 
     def _layer(self, layer: int, residual: str, normed: str) -> tuple[str, str]:
         """Add one layer; takes and returns the residual stream and its norm for what comes next."""
@@ -128,12 +135,12 @@ class _Decoder:
         query = self._rotate(f"{path}.q_norm", query, query_size, layer_type)
         key = self._rotate(f"{path}.k_norm", key, key_size, layer_type)
         past = [bundle.past_name(layer, "key"), bundle.past_name(layer, "value")]
-        lengths = [bundle.SEQLENS_K, bundle.TOTAL_SEQUENCE_LENGTH]
+        seqlens_k, total_sequence_length, bias = _LENGTHS_AND_BIAS[layer_type]
         present = [bundle.present_name(layer, "key"), bundle.present_name(layer, "value")]
         return builder.nodes(
             "GroupQueryAttention",
             f"/{path}/attention",
-            [query, key, values, *past, *lengths, "", "", "", _BIAS_INPUTS[layer_type]],
+            [query, key, values, *past, seqlens_k, total_sequence_length, "", "", "", bias],
             [f"/{path}/attention", *present],
             domain=MICROSOFT,
             num_heads=spec.num_attention_heads,

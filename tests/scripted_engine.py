@@ -30,7 +30,7 @@ from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
 from appliance.errors import BundleError, PromptError
 from appliance.imaging.decode import image_from_bytes
-from appliance.medgemma.bundle import Bundle, Licence, Manifest, Precision, Preprocessing, Source
+from appliance.medgemma.bundle import SCHEMA_VERSION, Bundle, Licence, Manifest, Precision, Preprocessing, Source
 from appliance.medgemma.generation import (
     FinishReason,
     Generation,
@@ -350,7 +350,7 @@ def scripted_bundle(name: str, *, takes_images: bool = True) -> Bundle:
     """Describe a bundle that is nowhere."""
     tokens = TokenSpec(bos_token_id=2, pad_token_id=0, eos_token_ids=(1,))
     manifest = Manifest(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         name=name,
         exporter="tests",
         source=Source(checkpoint="scripted", revision=None, files={}),

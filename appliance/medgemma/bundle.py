@@ -16,13 +16,14 @@ import msgspec
 from appliance.errors import BundleError
 from appliance.medgemma.spec import GemmaSpec
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MANIFEST_NAME: Final = "bundle.json"
 MANIFEST_MAX_BYTES: Final = 4 << 20
 _READ_BYTES: Final = 1 << 20
 
-# Graph inputs and outputs. B = 1, T = tokens in this run, S = tokens in the cache afterwards, C = cache length,
-# H = hidden_size, M = mm_tokens_per_image, K = positions whose logits are wanted, V = vocab_size.
+# Graph inputs and outputs. B = 1, T = tokens in this run, S = tokens in the cache afterwards, C = cache length, R and W
+# = the same two of the sliding layers' cache, H = hidden_size, M = mm_tokens_per_image, K = positions whose logits are
+# wanted, V = vocab_size.
 PIXEL_VALUES: Final = "pixel_values"
 """float32 [N, 3, image_size, image_size], RGB, range [-1, 1]."""
 IMAGE_FEATURES: Final = "image_features"
@@ -36,11 +37,16 @@ POSITION_IDS: Final = "position_ids"
 ATTENTION_BIAS: Final = "attention_bias"
 """float32 [1, 1, T, S], added to the scores of full layers: 0 where the query may look, very negative elsewhere."""
 ATTENTION_BIAS_SLIDING: Final = "attention_bias_sliding"
-"""The same for sliding layers; not an input where the checkpoint has none."""
+"""float32 [1, 1, T, R], the same for sliding layers, which may hold only the last R of the S tokens; like the next two
+of this name, not an input where the checkpoint has no such layers."""
 SEQLENS_K: Final = "seqlens_k"
 """int32 [1], S - 1."""
+SEQLENS_K_SLIDING: Final = "seqlens_k_sliding"
+"""int32 [1], R - 1."""
 TOTAL_SEQUENCE_LENGTH: Final = "total_sequence_length"
 """int32 [] (a scalar, on the CPU), S."""
+TOTAL_SEQUENCE_LENGTH_SLIDING: Final = "total_sequence_length_sliding"
+"""int32 [] (a scalar, on the CPU), R."""
 LOGITS_INDICES: Final = "logits_indices"
 """int64 [K], positions within this run whose logits are wanted."""
 LOGITS: Final = "logits"
@@ -50,7 +56,7 @@ HIDDEN_STATES: Final = "hidden_states"
 
 
 def past_name(layer: int, part: Literal["key", "value"]) -> str:
-    """Name the cache input of a layer: float32 [1, num_key_value_heads, C, head_dim]."""
+    """Name the cache input of a layer: float32 [1, num_key_value_heads, C, head_dim], W for C in a sliding layer."""
     return f"past_key_values.{layer}.{part}"
 
 

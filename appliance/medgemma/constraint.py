@@ -45,6 +45,13 @@ class JsonConstraint:
         allowed = np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
         return np.where(allowed, logits, np.float32(-np.inf))
 
+    def forced(self) -> tuple[int, ...]:
+        """Return the tokens that come next whatever the model says, such as those of an object's next key.
+
+        For each of them, `mask` would allow that one token and no other.
+        """
+        return tuple(self._matcher.compute_ff_tokens())
+
     def accept(self, token_id: int) -> None:
         """Move on by one token, which `mask` allowed.
 

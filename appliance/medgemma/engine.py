@@ -40,6 +40,8 @@ class RuntimeOptions:
     """Prompt tokens in one run of the decoder; an image is never split, so a chunk may be longer."""
     feature_cache_images: int = 16
     """Photos whose features are kept."""
+    prefix_cache_bytes: int = 320 << 20
+    """Memory for the beginnings of prompts that were read ahead: at the 4B shape, four photos'."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -59,8 +61,14 @@ class MedGemma:
         """Tokens that a prompt and its answer may have together."""
         self.load_s = 0.0
         """Seconds that `load` took."""
-        self._chunk_tokens = options.prefill_chunk_tokens
-        self._open_parts: Parts | None = open_parts(bundle, compute, self.context_length, options.feature_cache_images)
+        self._open_parts: Parts | None = open_parts(
+            bundle,
+            compute,
+            context_length=self.context_length,
+            chunk_tokens=options.prefill_chunk_tokens,
+            feature_cache_images=options.feature_cache_images,
+            prefix_bytes=options.prefix_cache_bytes,
+        )
         self.providers = self._open_parts.providers
         """The execution providers that the decoder's session really got."""
         self._turn = threading.Lock()
@@ -101,6 +109,39 @@ class MedGemma:
     def prepare_schemas(self) -> None:
         """Read the vocabulary for JSON schemas now, instead of with the first one: 3 s at Gemma 3's 262,144 tokens."""
         self._parts.constraints.prepare()
+
+    def read_ahead(self, messages: Sequence[Message], *, cancel: threading.Event | None = None) -> int:
+        """Read the beginning of a conversation, up to its last photo, so that a question after it starts at once.
+
+        It waits for a generation that is going on, and is done in full or, when cancelled, not at all.
+
+        Args:
+            messages: The conversation as far as it is known.
+            cancel: Once set, the reading ends.
+
+        Returns:
+            Tokens that later prompts with this beginning need not read.
+
+        Raises:
+            PromptError: As `check_prompt`.
+            ImageError: A photo is unreadable.
+            InferenceError: A graph fails.
+        """
+        parts, prompt = self._parts, self._prompt(messages).until_last_image()
+        brake = Brake()
+        with Interrupt(cancel, None, brake.pull) as interrupt:
+            try:
+                features = [parts.encode_image(image.content, brake) for image in prompt.images]
+                if not features or not interrupt.acquire(self._turn):
+                    return 0
+                try:
+                    parts.decoder.prefill(prompt, features, brake)
+                    parts.decoder.keep_prefix(len(prompt.token_ids))
+                finally:
+                    self._turn.release()
+            except InterruptedRunError:
+                return 0
+        return len(prompt.token_ids)
 
     def check_prompt(self, messages: Sequence[Message]) -> int:
         """Count the prompt's tokens without running anything.
@@ -151,17 +192,17 @@ class MedGemma:
         """Yield the answer token by token until it ends or is interrupted."""
         try:
             with run.measure("vision"):
-                features = [parts.encode_image(image.content, brake).values for image in run.prompt.images]
+                features = [parts.encode_image(image.content, brake) for image in run.prompt.images]
             with run.measure("prefill"):
-                logits = parts.decoder.prefill(run.prompt, features, self._chunk_tokens, brake)
+                logits, run.reused_tokens = parts.decoder.prefill(run.prompt, features, brake)
             while True:
                 with run.measure("decode"):
-                    piece = run.choose(logits)
-                yield piece
-                if run.is_over(is_full=parts.decoder.is_full) or interrupt.reason is not None:
+                    pieces = run.choose(logits, parts.decoder.room)
+                yield from pieces
+                if run.is_over or interrupt.reason is not None:
                     return
                 with run.measure("decode"):
-                    logits = parts.decoder.step(piece.token_ids[0], brake)
+                    logits = parts.decoder.append([piece.token_ids[0] for piece in pieces], brake)
         except InterruptedRunError:
             return
 

@@ -81,11 +81,15 @@ class Timings:
     decode_s: float
     prompt_tokens: int
     generated_tokens: int
+    reused_tokens: int = 0
+    """Of the prompt's tokens, those that an earlier run had read already."""
+    forced_tokens: int = 0
+    """Of the generated tokens, those that the schema left no choice about."""
 
     @property
     def prefill_tokens_per_s(self) -> float:
-        """Prompt tokens a second; 0 when nothing was measured."""
-        return self.prompt_tokens / self.prefill_s if self.prefill_s > 0 else 0.0
+        """Prompt tokens read a second, without those that were there already; 0 when nothing was measured."""
+        return (self.prompt_tokens - self.reused_tokens) / self.prefill_s if self.prefill_s > 0 else 0.0
 
     @property
     def decode_tokens_per_s(self) -> float:

@@ -38,14 +38,24 @@ class Parts:
         return self.vision.encode(content, brake)
 
 
-def open_parts(bundle: Bundle, compute: Compute, context_length: int, feature_cache_images: int) -> Parts:
+def open_parts(
+    bundle: Bundle,
+    compute: Compute,
+    *,
+    context_length: int,
+    chunk_tokens: int,
+    feature_cache_images: int,
+    prefix_bytes: int,
+) -> Parts:
     """Open everything in a bundle.
 
     Args:
         bundle: A checked bundle.
         compute: Where to run.
         context_length: Tokens in the KV cache.
+        chunk_tokens: Prompt tokens in one run of the decoder.
         feature_cache_images: Photos whose features are kept.
+        prefix_bytes: Memory for copies of prompts' beginnings.
 
     Raises:
         BundleError: A part does not open.
@@ -64,7 +74,14 @@ def open_parts(bundle: Bundle, compute: Compute, context_length: int, feature_ca
         tokenizer=tokenizer,
         prompts=PromptBuilder(bundle.manifest.chat_template, tokenizer, spec),
         vision=vision,
-        decoder=Decoder(embedding, decoder, spec, context_length),
+        decoder=Decoder(
+            embedding,
+            decoder,
+            spec,
+            context_length=context_length,
+            chunk_tokens=chunk_tokens,
+            prefix_bytes=prefix_bytes,
+        ),
         constraints=ConstraintCompiler(tokenizer, spec.text.vocab_size, spec.tokens.eos_token_ids),
         providers=decoder.providers,
     )

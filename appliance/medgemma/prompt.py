@@ -9,7 +9,7 @@ Source: Hugging Face `utils/chat_template_utils.py` (environment), `Gemma3Proces
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -35,6 +35,11 @@ class Prompt:
     """Half-open span of each image's soft tokens, in order."""
     images: tuple[ImagePart, ...]
     """The photos that belong there; as many as spans."""
+
+    def until_last_image(self) -> "Prompt":
+        """Return the prompt as far as its last image; nothing of one without images."""
+        end = self.image_spans[-1][1] if self.image_spans else 0
+        return replace(self, token_ids=self.token_ids[:end])
 
 
 class PromptBuilder:

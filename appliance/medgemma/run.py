@@ -1,6 +1,7 @@
 """One generation: which token comes next, what is shown of it, and why it ends.
 
-It runs no graph: logits come in, pieces go out. Order of a choice: bans, then the schema, then the sampler.
+It runs no graph: logits come in, pieces go out. Order of a choice: bans, then the schema, then the sampler. Tokens that
+the schema forces after it come with it, so that the graph reads all of them in one run.
 """
 
 import time
@@ -50,6 +51,9 @@ class Run:
         self._answer = Answer(tokenizer, tokens, options.stop)
         self._finish_reason: FinishReason | None = None
         self._seconds: dict[Part, float] = {"vision": 0.0, "prefill": 0.0, "decode": 0.0}
+        self._forced_tokens = 0
+        self.reused_tokens = 0
+        """Prompt tokens that had been read before."""
 
     @contextmanager
     def measure(self, part: Part) -> Iterator[None]:
@@ -60,31 +64,41 @@ class Run:
         finally:
             self._seconds[part] += time.monotonic() - started_s
 
-    def choose(self, logits: NDArray[np.float32]) -> Piece:
-        """Choose the next token and return what it adds to the answer.
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer ends with the token taken last."""
+        return self._finish_reason is not None
+
+    def choose(self, logits: NDArray[np.float32], room: int) -> list[Piece]:
+        """Choose the next token, take those that are forced after it, and return what each adds to the answer.
 
         Args:
             logits: float32 [V]; banned tokens are overwritten with -inf.
+            room: Tokens that still fit into the cache; the last piece may be one more, as nothing comes after it.
+
+        Raises:
+            PromptError: The schema cannot be followed.
         """
         logits[self._banned_ids] = -np.inf
-        if self._constraint is not None:
-            logits = self._constraint.mask(logits)
+        if self._constraint is None:
+            token_id = self._sampler.choose(logits)
+            pieces = [self._take(token_id, self._logprobs(logits, token_id))]
+            self._look_for_end(is_full=room < 1)
+            return pieces
+        logits = self._constraint.mask(logits)
         token_id = self._sampler.choose(logits)
-        if self._constraint is not None:
-            self._constraint.accept(token_id)
-        return Piece(text=self._answer.push(token_id), token_ids=(token_id,), logprobs=self._logprobs(logits, token_id))
-
-    def is_over(self, *, is_full: bool) -> bool:
-        """Decide whether the answer ends with the token chosen last.
-
-        Args:
-            is_full: Whether the cache has no room for another token.
-        """
-        if self._answer.is_finished or (self._constraint is not None and self._constraint.is_complete):
-            self._finish_reason = "stop"
-        elif is_full or len(self._answer.token_ids) >= self.options.max_tokens:
-            self._finish_reason = "length"
-        return self._finish_reason is not None
+        self._constraint.accept(token_id)
+        pieces = [self._take(token_id, self._logprobs(logits, token_id))]
+        self._look_for_end(is_full=room < 1)
+        for forced_id in () if self.is_over else self._constraint.forced():
+            self._sampler.skip()
+            self._constraint.accept(forced_id)
+            pieces.append(self._take(forced_id, self._certain(forced_id)))
+            self._forced_tokens += 1
+            self._look_for_end(is_full=room < len(pieces))
+            if self.is_over:
+                break
+        return pieces
 
     def end(self, interruption: Literal["cancelled", "deadline"] | None, load_s: float) -> Iterator[Piece | Generation]:
         """Yield the text that was held back, if any, and the `Generation`.
@@ -106,6 +120,8 @@ class Run:
             decode_s=self._seconds["decode"],
             prompt_tokens=len(self.prompt.token_ids),
             generated_tokens=len(self._answer.token_ids),
+            reused_tokens=self.reused_tokens,
+            forced_tokens=self._forced_tokens,
         )
         yield Generation(
             text=self._answer.text,
@@ -115,6 +131,24 @@ class Run:
             finish_reason=finish_reason,
             timings=timings,
         )
+
+    def _take(self, token_id: int, logprobs: tuple[TokenLogprob, ...]) -> Piece:
+        return Piece(text=self._answer.push(token_id), token_ids=(token_id,), logprobs=logprobs)
+
+    def _look_for_end(self, *, is_full: bool) -> None:
+        """Decide whether the answer ends with the token taken last."""
+        if self._answer.is_finished or (self._constraint is not None and self._constraint.is_complete):
+            self._finish_reason = "stop"
+        elif is_full or len(self._answer.token_ids) >= self.options.max_tokens:
+            self._finish_reason = "length"
+
+    def _certain(self, token_id: int) -> tuple[TokenLogprob, ...]:
+        """Describe a token that was the only one allowed."""
+        if self.options.top_logprobs is None:
+            return ()
+        text = self._tokenizer.token_text(token_id)
+        top = ((token_id, text, 0.0),) if self.options.top_logprobs > 0 else ()
+        return (TokenLogprob(token_id=token_id, text=text, logprob=0.0, top=top),)
 
     def _logprobs(self, logits: NDArray[np.float32], token_id: int) -> tuple[TokenLogprob, ...]:
         if self.options.top_logprobs is None:

@@ -20,6 +20,11 @@ class Sampler:
         # PCG64 is named, not default_rng(): a seed must draw the same tokens after a numpy upgrade.
         self._random = np.random.Generator(np.random.PCG64(options.seed))
 
+    def skip(self) -> None:
+        """Pass over a token that needed no choice: the numbers drawn for later ones stay what they were."""
+        if self._options.temperature != 0:
+            self._random.random()
+
     def choose(self, logits: NDArray[np.float32]) -> int:
         """Return the next token.
 
