@@ -98,10 +98,12 @@ def make_checkpoint(
     return folder
 
 
-def describe_checkpoint(folder: Path, shape: Shape, *, style: Style, dtype: str) -> None:
-    """Write everything but the weights."""
+def describe_checkpoint(
+    folder: Path, shape: Shape, *, style: Style, dtype: str, tokenizer: Tokenizer | None = None
+) -> None:
+    """Write everything but the weights, with the tests' own tokenizer unless one is given."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(shape.vocab_size, image_token=shape.vision)
+    tokenizer = tokenizer or make_tokenizer(shape.vocab_size, image_token=shape.vision)
     tokenizer.save(str(folder / "tokenizer.json"))
     write_json(folder / "config.json", _configuration(shape, style, dtype, tokenizer))
     _write_side_files(folder, shape, style, tokenizer)
