@@ -1,0 +1,172 @@
+"""The near side of the decoding process: starts it, gives it bytes, believes nothing it says, ends it if need be.
+
+One process serves one picture at a time and is replaced after some hundred, after a crash and after a deadline. A
+picture that kills it costs one sentence.
+"""
+
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.errors import ImageError
+from appliance.imaging import worker
+from appliance.imaging.pixels import MAX_PIXELS, MAX_SIDE_PX
+
+logger = logging.getLogger(__name__)
+
+DEADLINE_S: Final = 5.0
+"""Longest time for one picture; the largest allowed takes 0.7 s on one core of 2020."""
+START_S: Final = 20.0
+"""Longest start of the process: 0.3 s by itself, more while a box boots."""
+JOBS_PER_PROCESS: Final = 200
+_SENTENCE_MAX_BYTES: Final = 1000
+_GONE: Final = "The image could not be read: decoding it failed. Save it again as a JPEG file."
+_TOO_LONG: Final = "The image could not be read: decoding it took too long. Save it again as a JPEG file."
+
+
+class Sandbox:
+    """Decodes pictures in a confined process; safe to call from several threads, which take turns.
+
+    Args:
+        deadline_s: Longest time for one picture in seconds.
+        jobs_per_process: Pictures after which the process is replaced.
+    """
+
+    def __init__(self, *, deadline_s: float = DEADLINE_S, jobs_per_process: int = JOBS_PER_PROCESS) -> None:
+        self._deadline_s = deadline_s
+        self._jobs_per_process = jobs_per_process
+        self._turn = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._jobs = 0
+        self.is_filtered = False
+        """Whether the newest process's system calls are filtered; False until the first picture."""
+
+    def __enter__(self) -> Self:
+        """Return the sandbox; its process starts with the first picture."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number while there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def decode(self, content: bytes) -> NDArray[np.uint8]:
+        """Decode one JPEG or PNG file, as `pixels.pixels_from_bytes` does.
+
+        Returns:
+            uint8 [H, W, 3], RGB, upright.
+
+        Raises:
+            ImageError: The picture is refused, or decoding it failed or took longer than the deadline.
+        """
+        with self._turn:
+            try:
+                return self._pixels(self._send(worker.DECODE, content))
+            except (OSError, ValueError) as error:
+                failure = self._failed(error)
+                if isinstance(error, TimeoutError) or self._jobs <= 1:
+                    raise failure from error
+            # It may have died before, or of what an earlier picture did to it: this one gets a process to itself.
+            try:
+                return self._pixels(self._send(worker.DECODE, content))
+            except (OSError, ValueError) as error:
+                raise self._failed(error) from error
+
+    def close(self) -> None:
+        """End the process; the next picture starts another."""
+        with self._turn:
+            self._end()
+
+    def _send(self, operation: int, content: bytes) -> float:
+        """Give a job to the process, starting one if need be; return until when it has to be done."""
+        connection = self._socket if self._jobs < self._jobs_per_process else None
+        if connection is None:
+            self._end()
+            connection = self._start()
+        self._jobs += 1
+        deadline_s = time.monotonic() + self._deadline_s
+        connection.settimeout(self._deadline_s)
+        connection.sendall(worker.JOB.pack(operation, len(content)))
+        connection.sendall(content)
+        return deadline_s
+
+    def _pixels(self, deadline_s: float) -> NDArray[np.uint8]:
+        kind = bytes(self._received(1, deadline_s))
+        if kind != worker.PIXELS:
+            raise ImageError(self._text(kind, worker.SENTENCE, _SENTENCE_MAX_BYTES, deadline_s))
+        height_px, width_px = worker.SIZE.unpack(self._received(worker.SIZE.size, deadline_s))
+        # Before memory is set aside: it may say anything.
+        if not (0 < height_px <= MAX_SIDE_PX and 0 < width_px <= MAX_SIDE_PX and height_px * width_px <= MAX_PIXELS):
+            raise ValueError("an impossible size")
+        content = self._received(height_px * width_px * 3, deadline_s)
+        return np.frombuffer(content, np.uint8).reshape(height_px, width_px, 3)
+
+    def _text(self, kind: bytes, expected: bytes, max_bytes: int, deadline_s: float) -> str:
+        (length,) = worker.LENGTH.unpack(self._received(worker.LENGTH.size, deadline_s))
+        if kind != expected or length > max_bytes:
+            raise ValueError("not the answer that was expected")
+        text = self._received(length, deadline_s).decode(errors="replace")
+        return "".join(filter(str.isprintable, text))
+
+    def _received(self, length: int, deadline_s: float) -> bytearray:
+        if self._socket is None:
+            raise ValueError("there is no process")
+        content = bytearray(length)
+        view = memoryview(content)
+        while view:
+            self._socket.settimeout(max(0.001, deadline_s - time.monotonic()))
+            count = self._socket.recv_into(view)
+            if count == 0:
+                raise ConnectionResetError("it ended")
+            view = view[count:]
+        return content
+
+    def _start(self) -> socket.socket:
+        near, far = socket.socketpair()
+        with far:
+            self._process = subprocess.Popen(
+                # -I: neither the working directory nor the environment decides what is imported.
+                [sys.executable, "-I", "-m", worker.__name__],
+                stdin=far.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                # One thread: more would each reserve address space, and decoding uses none of them.
+                env={"OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
+                # Ctrl-C in a terminal is for the command; this ends when the command does.
+                process_group=0,
+            )
+        self._socket = near
+        ready = self._received(2, time.monotonic() + START_S)
+        if ready[:1] != worker.READY:
+            raise ValueError("not the word that was expected")
+        self.is_filtered = bool(ready[1])
+        self._jobs = 0
+        logger.debug("decoding process started pid=%s is_filtered=%s", self._process.pid, self.is_filtered)
+        return near
+
+    def _failed(self, error: Exception) -> ImageError:
+        """End the process, whatever state it is in, and return the sentence for the picture."""
+        logger.warning("decoding process ended early: %s", type(error).__name__)
+        self._end()
+        return ImageError(_TOO_LONG if isinstance(error, TimeoutError) else _GONE)
+
+    def _end(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._socket = self._process = None

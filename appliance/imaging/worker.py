@@ -1,0 +1,96 @@
+"""The process in which bytes from elsewhere are decoded: it reads a job, answers, and waits for the next one.
+
+It starts with `python -m appliance.imaging.worker` and one Unix socket as its standard input, warms up, and shuts
+itself in before the first job. It ends when the socket does. What it answers is checked by `sandbox`: whoever takes
+this process over gains the right to lie about one picture, and nothing else.
+
+A job: u8 operation, u32 length, bytes. An answer: u8 kind, then for pixels u32 height, u32 width, RGB bytes; else u32
+length, UTF-8 bytes. Little-endian.
+"""
+
+import io
+import os
+import struct
+from typing import Final
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
+
+from appliance.errors import ImageError
+from appliance.imaging.confinement import confine
+from appliance.imaging.pixels import pixels_from_bytes
+
+MEMORY_BYTES: Final = 640 << 20
+"""Of address space; 110 MB are Python, numpy and Pillow, and a picture at the limit of pixels takes 170 to 270 MB."""
+CPU_S: Final = 100
+JOB: Final = struct.Struct("<BI")
+SIZE: Final = struct.Struct("<II")
+LENGTH: Final = struct.Struct("<I")
+PIXELS, SENTENCE, READY = b"P", b"E", b"R"
+DECODE: Final = 0
+PLUGINS: Final = (JpegImagePlugin, PngImagePlugin, MpoImagePlugin, TiffImagePlugin)
+"""Imported beforehand, as Pillow would only at the first picture that needs them: EXIF is a TIFF, iPhones write MPO."""
+_ORIENTATION: Final = 0x0112
+_SOCKET: Final = 0
+_WRITE_BYTES: Final = 1 << 20
+
+
+def main() -> None:
+    """Serve jobs until the socket ends."""
+    os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+    os.dup2(1, 2)
+    _warm_up()
+    is_filtered = confine(memory_bytes=MEMORY_BYTES, cpu_s=CPU_S)
+    _write(READY + bytes([is_filtered]))
+    while (head := _read(JOB.size)) is not None:
+        _operation, length = JOB.unpack(head)
+        content = _read(length)
+        if content is None:
+            return
+        _answer(bytes(content))
+
+
+def _answer(content: bytes) -> None:
+    try:
+        pixels = pixels_from_bytes(content)
+    except ImageError as error:
+        sentence = str(error).encode(errors="replace")
+        _write(SENTENCE + LENGTH.pack(len(sentence)) + sentence)
+        return
+    _write(PIXELS + SIZE.pack(*pixels.shape[:2]))
+    _write(np.ascontiguousarray(pixels).reshape(-1).data)
+
+
+def _warm_up() -> None:
+    """Have Pillow load and register what it does at the first picture of each kind: later there are no files."""
+    exif = Image.Exif()
+    exif[_ORIENTATION] = 6
+    for kind in ("JPEG", "PNG"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16)).save(buffer, kind, exif=exif)
+        pixels_from_bytes(buffer.getvalue())
+    try:
+        pixels_from_bytes(b"")
+    except ImageError:
+        return
+
+
+def _read(length: int) -> bytearray | None:
+    """Read exactly `length` bytes; None when the socket ends first."""
+    content = bytearray()
+    while len(content) < length:
+        piece = os.read(_SOCKET, min(length - len(content), _WRITE_BYTES))
+        if not piece:
+            return None
+        content += piece
+    return content
+
+
+def _write(content: bytes | memoryview) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(_SOCKET, view[:_WRITE_BYTES]) :]
+
+
+if __name__ == "__main__":
+    main()
