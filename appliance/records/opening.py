@@ -1,0 +1,177 @@
+"""Opening the records, whatever state they are in: the answer always says what to do, and nothing here raises.
+
+A full disk, a disk that takes no writes, a damaged database, files of a later version, another program in the folder:
+each is a state with a sentence for the screen. The folder is not repaired here, only swept of unfinished writes.
+"""
+
+import logging
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from appliance.clock import Clock, SystemClock
+from appliance.records import database
+from appliance.records.blobs import BLOBS_NAME
+from appliance.records.dating import Calendar
+from appliance.records.door import Door, FileDoor
+from appliance.records.errors import CannotOpenError
+from appliance.records.folder_lock import FolderLock
+from appliance.records.store import RecordStore
+
+logger = logging.getLogger(__name__)
+OpeningState = Literal["ready", "read-only", "first-run", "in-use", "damaged", "newer", "unsafe", "no-folder"]
+_REPAIR: Final = "Restore the newest backup: dermstation restore. The damaged folder is kept beside it."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What opening found."""
+
+    state: OpeningState
+    found: str
+    """One sentence."""
+    action: str = ""
+    """What to do; empty when nothing."""
+    store: "RecordStore | None" = None
+    """There when ready or read-only."""
+    photos_missing: int = 0
+    """Records whose file is not there any more."""
+
+
+def open_records(
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    door: Door | None = None,
+    durability: database.Durability | None = None,
+) -> Opening:
+    """Open the records of a folder, or say why not and what to do.
+
+    Args:
+        folder: Made when it is not there.
+        clock: Where the time comes from.
+        door: The file system; a test's own.
+        durability: Instead of the choice by SQLite's version; for tests only.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+    except CannotOpenError as error:
+        return Opening(state="in-use", found=str(error), action=error.action)
+    except OSError as error:
+        action = "Check that the disk is there and that the station's user may write to it."
+        return Opening(state="no-folder", found=f"{folder} cannot be opened: {error.strerror}.", action=action)
+    try:
+        opening = _open(folder, lock, clock or SystemClock(), door or FileDoor(), durability)
+    except CannotOpenError as error:
+        opening = Opening(state=_state(error), found=str(error), action=error.action)
+    except (sqlite3.Error, OSError, ValueError) as error:
+        logger.error("records damaged error=%s", error)  # noqa: TRY400 - an operator reads the state, not a traceback
+        opening = Opening(state="damaged", found=f"The records in {folder} cannot be read: {error}.", action=_REPAIR)
+    if opening.store is None:
+        lock.close()
+    return opening
+
+
+def _open(folder: Path, lock: FolderLock, clock: Clock, door: Door, durability: database.Durability | None) -> Opening:
+    is_read_only = not is_writable(folder)
+    path = folder / database.DATABASE_NAME
+    if not path.exists() or path.stat().st_size == 0:
+        return _empty(folder, is_read_only=is_read_only)
+    connection = database.connect(folder, is_read_only=is_read_only, durability=durability)
+    try:
+        _check(connection)
+        if not is_read_only:
+            database.migrate(connection, database.shipped_migrations())
+        store = _store(folder, lock, connection, Calendar(clock, _last_recorded_at(connection)), door, is_read_only)
+        if store is None:
+            connection.close()
+            return Opening(state="first-run", found="This box is not set up yet.", action="Set it up on its screen.")
+        return _swept(store)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def is_writable(folder: Path) -> bool:
+    """Ask whether files can be made there; a file system mounted read-only says no to root too."""
+    return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
+
+
+def _empty(folder: Path, *, is_read_only: bool) -> Opening:
+    if any((folder / BLOBS_NAME).glob("*")):
+        found = f"The database in {folder} is missing, although there are photos."
+        return Opening(state="damaged", found=found, action=_REPAIR)
+    if is_read_only:
+        action = "Check the disk; nothing can be set up on one that takes no writes."
+        return Opening(state="no-folder", found=f"{folder} takes no writes and holds no records.", action=action)
+    return Opening(state="first-run", found="This box is not set up yet.", action="Set it up on its screen.")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Refuse a database that SQLite itself finds damaged."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found))
+
+
+def _store(
+    folder: Path, lock: FolderLock, connection: sqlite3.Connection, calendar: Calendar, door: Door, is_read_only: bool
+) -> RecordStore | None:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+    from appliance.records.keyring import Keyring
+    from appliance.records.saving import Saver
+
+    if connection.execute("SELECT 1 FROM audit").fetchone() is None:
+        return None
+    public_key = connection.execute("SELECT value FROM meta WHERE name = 'public_key'").fetchone()
+    if public_key is None:
+        raise sqlite3.DatabaseError("the clinic's public key is missing")
+    keyring = Keyring(X25519PublicKey.from_public_bytes(bytes(public_key[0])))
+    saver = Saver(connection=connection, folder=folder, door=door, keyring=keyring, calendar=calendar)
+    return RecordStore(folder=folder, lock=lock, saver=saver, is_read_only=is_read_only)
+
+
+def _swept(store: RecordStore) -> Opening:
+    """Remove what a power cut left of unfinished saves, and count what is missing."""
+    wanted = store.photo_ids()
+    missing = len(wanted - store.saver.blobs.names())
+    if store.is_read_only:
+        action = "Have the technician look at the disk; what is stored can be read and backed up."
+        found = "The disk takes no writes, so nothing new is kept."
+        return Opening(state="read-only", found=found, action=action, store=store, photos_missing=missing)
+    try:
+        store.saver.blobs.make()
+        swept = store.saver.blobs.sweep(wanted)
+    except OSError as error:
+        # Unclaimed files only take room.
+        logger.warning("photos not swept error=%s", error)
+    else:
+        logger.info("records opened swept=%d missing=%d", swept, missing)
+    if missing:
+        found = f"{missing} photos are missing from the disk; all other records are there."
+        return Opening(
+            state="ready", found=found, action="Restore the newest backup.", store=store, photos_missing=missing
+        )
+    return Opening(state="ready", found="The records are open.", store=store)
+
+
+def _last_recorded_at(connection: sqlite3.Connection) -> datetime | None:
+    found = connection.execute(
+        "SELECT recorded_at FROM audit WHERE date_confirmed = 1 ORDER BY sequence DESC LIMIT 1"
+    ).fetchone()
+    return None if found is None else datetime.fromisoformat(found[0])
+
+
+def _state(error: CannotOpenError) -> OpeningState:
+    match error.state:
+        case "newer":
+            return "newer"
+        case "unsafe":
+            return "unsafe"
+        case _:
+            return "damaged"

@@ -1,0 +1,116 @@
+"""Finding a subject or a visit: an index in memory, made after unlock, gone at lock; the disk holds nothing of it.
+
+Linear over folded text: for a clinic's lifetime of visits that is quicker than anything cleverer would need to be
+(figures in DESIGN.md).
+"""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.records.content import SubjectContent
+from appliance.records.rows import Record
+
+HITS_MAX: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One encounter of a subject, as the clear columns tell it."""
+
+    encounter_id: str
+    subject_id: str
+    sequence: int
+    recorded_at: str
+    is_date_confirmed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A subject that was found, with its visits, the newest first."""
+
+    subject_id: str
+    subject: SubjectContent
+    visits: tuple[Visit, ...]
+
+
+class SearchIndex:
+    """Subjects by what is written of them; not thread-safe: the store's lock covers it."""
+
+    def __init__(self) -> None:
+        self._subjects: dict[str, SubjectContent] = {}
+        self._texts: dict[str, str] = {}
+        self._visits: dict[str, dict[str, Visit]] = {}
+        self._newest: dict[str, int] = {}
+        self._subject_of: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        """Count the visits."""
+        return len(self._subject_of)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for held in (self._subjects, self._texts, self._visits, self._newest, self._subject_of):
+            held.clear()
+
+    def rebuild(self, subjects: Iterable[Record[SubjectContent]], visits: Iterable[Visit]) -> None:
+        """Take everything anew."""
+        self.clear()
+        for record in subjects:
+            self.put_subject(record.record_id, record.content)
+        for visit in visits:
+            self.put_visit(visit)
+
+    def put_subject(self, subject_id: str, content: SubjectContent) -> None:
+        """Take a new or changed subject."""
+        words = (content.local_number, content.name, content.pseudonym, content.contact, content.birth_year)
+        self._subjects[subject_id] = content
+        self._texts[subject_id] = folded(" ".join(str(word) for word in words if word is not None))
+
+    def put_visit(self, visit: Visit) -> None:
+        """Take a new visit, or one that was moved to another subject."""
+        before = self._subject_of.get(visit.encounter_id)
+        if before is not None and before != visit.subject_id:
+            del self._visits[before][visit.encounter_id]
+        self._subject_of[visit.encounter_id] = visit.subject_id
+        self._visits.setdefault(visit.subject_id, {})[visit.encounter_id] = visit
+        self._newest[visit.subject_id] = max(self._newest.get(visit.subject_id, 0), visit.sequence)
+
+    def drop_subject(self, subject_id: str) -> None:
+        """Forget a subject and its visits."""
+        for encounter_id in self._visits.pop(subject_id, {}):
+            del self._subject_of[encounter_id]
+        for held in (self._subjects, self._texts, self._newest):
+            held.pop(subject_id, None)
+
+    def find(self, text: str = "", limit: int = HITS_MAX) -> tuple[Hit, ...]:
+        """Find subjects that have every typed word in number, name, pseudonym, contact or birth year.
+
+        Returns:
+            Those who came last first; without a word, all of them, up to the limit.
+        """
+        words = folded(text).split()
+        found = [subject_id for subject_id, written in self._texts.items() if all(word in written for word in words)]
+        found.sort(key=lambda subject_id: self._newest.get(subject_id, 0), reverse=True)
+        return tuple(self._hit(subject_id) for subject_id in found[:limit])
+
+    def of_number(self, local_number: str) -> tuple[Hit, ...]:
+        """Find the subjects with exactly this local number."""
+        wanted = folded(local_number)
+        found = [
+            subject_id
+            for subject_id, content in self._subjects.items()
+            if content.local_number is not None and folded(content.local_number) == wanted
+        ]
+        return tuple(self._hit(subject_id) for subject_id in found)
+
+    def _hit(self, subject_id: str) -> Hit:
+        visits = sorted(self._visits.get(subject_id, {}).values(), key=lambda visit: visit.sequence, reverse=True)
+        return Hit(subject_id=subject_id, subject=self._subjects[subject_id], visits=tuple(visits))
+
+
+def folded(text: str) -> str:
+    """Return text as it is compared: compatible forms, case and accents folded."""
+    parts = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(char for char in parts if not unicodedata.combining(char))
