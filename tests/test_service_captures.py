@@ -1,8 +1,9 @@
 """D2: whatever happens in whatever order, a photo lands in the encounter it was taken for, or nowhere."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import seed as hypothesis_seed
@@ -10,10 +11,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from kiosk_station import ManualClock, ObedientCamera
+from records_boxes import new_box
 
 from appliance.errors import CameraError
-from appliance.service.captures import FRAME_MAX_AGE_S, Captures, MemoryCaptureStore
+from appliance.records.content import CapturedImageContent
+from appliance.service.captures import FRAME_MAX_AGE_S, Captures, CaptureStore, MemoryCaptureStore
 from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, StaleFrameError
+from appliance.service.record_captures import RecordCaptureStore
 from appliance.types import CapturedImage, Frame
 
 
@@ -27,9 +31,20 @@ def camera(clock: ManualClock) -> ObedientCamera:
     return ObedientCamera(clock)
 
 
+@pytest.fixture(params=["memory", "records"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CaptureStore]:
+    """Both stores keep the same promises."""
+    if request.param == "memory":
+        yield MemoryCaptureStore()
+        return
+    box = new_box(tmp_path / "records")
+    yield RecordCaptureStore(box.store, lambda: box.lead.user_id)
+    box.store.close()
+
+
 @pytest.fixture
-def captures(camera: ObedientCamera, clock: ManualClock) -> Captures:
-    return Captures(camera, MemoryCaptureStore(), clock)
+def captures(camera: ObedientCamera, clock: ManualClock, store: CaptureStore) -> Captures:
+    return Captures(camera, store, clock)
 
 
 def test_kept_photo_has_the_frames_bytes_and_their_digest(captures: Captures, camera: ObedientCamera) -> None:
@@ -94,8 +109,14 @@ def test_closed_visit_keeps_nothing_and_forgets_its_photos(captures: Captures, c
         captures.image(image.capture_id)
 
 
-def test_full_store_refuses_and_keeps_what_it_has(camera: ObedientCamera, clock: ManualClock) -> None:
-    captures = Captures(camera, MemoryCaptureStore(max_bytes=20), clock)
+@pytest.mark.parametrize("kind", ["memory", "records"])
+def test_full_store_refuses_and_keeps_what_it_has(
+    camera: ObedientCamera, clock: ManualClock, tmp_path: Path, kind: str
+) -> None:
+    store: CaptureStore = MemoryCaptureStore(max_bytes=20)
+    if kind == "records":
+        store = RecordCaptureStore(new_box(tmp_path / "records").store, lambda: None, max_bytes=20)
+    captures = Captures(camera, store, clock)
     encounter = captures.open_encounter()
     camera.take()
     captures.capture(encounter.encounter_id)
@@ -111,6 +132,22 @@ def test_captured_image_refuses_a_digest_of_other_bytes(captures: Captures, came
     image = captures.capture(encounter.encounter_id)
     with pytest.raises(ValueError, match="digest"):
         replace(image, content=b"\xff\xd8\xffother")
+
+
+def test_photos_of_a_closed_visit_are_still_in_the_records(
+    camera: ObedientCamera, clock: ManualClock, tmp_path: Path
+) -> None:
+    box = new_box(tmp_path / "records").reopen(is_unlocked=False)
+    captures = Captures(camera, RecordCaptureStore(box.store, lambda: None), clock)
+    encounter = captures.open_encounter()
+    camera.take()
+    image = captures.capture(encounter.encounter_id)
+    captures.close_encounter(encounter.encounter_id)
+    again = box.reopen()
+    (record,) = again.store.of(CapturedImageContent, encounter_id=encounter.encounter_id)
+    assert again.store.photo(record) == image.content
+    ((visit,),) = [hit.visits for hit in again.store.index.find()]
+    assert visit.encounter_id == encounter.encounter_id
 
 
 class InterruptedCamera(ObedientCamera):

@@ -69,6 +69,11 @@ def key_from_sheet(words: str) -> bytes:
     return key
 
 
+def pseudonym_of(subject_id: str) -> str:
+    """Return two words for a subject, from its random id: what is said and printed instead of a name."""
+    return words_from_bytes(bytes.fromhex(subject_id)[: 2 * _WORD_BYTES])
+
+
 def _check(key: bytes) -> bytes:
     return hashlib.sha256(b"dermstation recovery check" + key).digest()[:_WORD_BYTES]
 
