@@ -4,8 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_FLAGS ?=
+PEERS  ?= build/peers
+BENCH_FLAGS ?=
 
-.PHONY: run test setup check lock bench help clean
+.PHONY: run test setup check lock bench bench-peers help clean
 
 run: $(VENV)/.run ## start the demonstration on loopback and print its address
 	@$(BIN)/dermstation demo
@@ -22,8 +24,11 @@ check: $(VENV)/.dev ## style, types, layers and spelling only
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(VENV)/.dev ## measure the demonstration bundle on this machine
-	$(BIN)/python tests/benchmarks/bench_generate.py
+bench: $(VENV)/.dev ## measure this project beside its peers; without peers, the demonstration bundle alone
+	$(BIN)/python tests/benchmarks/compare.py --peers $(PEERS) $(BENCH_FLAGS)
+
+bench-peers: $(VENV)/.dev ## build and convert what make bench compares with (llama.cpp, a 4B checkpoint; 40 GB)
+	sh tests/benchmarks/peers/prepare.sh $(PEERS)
 
 lock: $(VENV)/.dev ## pin the newest dependencies (needs uv)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh requirements/lock.sh
