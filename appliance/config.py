@@ -3,6 +3,7 @@
 Command-line flags override single values through `msgspec.structs.replace`; nothing reads the environment.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 """TCP port; 0 lets the kernel choose."""
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 LOOPBACK = "127.0.0.1"
+_BY_NUMBER = re.compile(r"/dev/video\d+$")
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,15 +41,48 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_images: Annotated[int, msgspec.Meta(ge=1, le=128)] = 16
 
 
+class VideoDeviceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[camera.overview]` and `[camera.dermatoscope]`: one camera that is plugged in."""
+
+    device: str | None = None
+    """Its lasting name, /dev/v4l/by-id/...; when absent what our udev rule calls so, else the only camera there is."""
+    width_px: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 1920
+    height_px: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 1080
+    """The largest picture size of the camera that fits into this is used."""
+    frames_per_s: Annotated[float, msgspec.Meta(gt=0, le=240)] = 30.0
+    hold_series: bool = False
+    """Hold exposure, focus and white balance from a visit's first photo to its last."""
+
+    def __post_init__(self) -> None:
+        if self.device is not None and (not self.device.startswith("/dev/") or _BY_NUMBER.match(self.device)):
+            raise ValueError(
+                f"{self.device} is no lasting name: 'dermstation camera list' shows those below /dev/v4l/by-id"
+            )
+
+
 class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[camera]`: where frames come from."""
 
-    kind: Literal["replay"] = "replay"
+    kind: Literal["replay", "v4l2"] = "replay"
+    """`replay` shows a folder's pictures; `v4l2` uses the cameras that are plugged in."""
     folder: str | None = None
     """Pictures of the replay camera; the shipped drawings when absent."""
     frames_per_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 10.0
     picture_s: Seconds = 6.0
     """How long the replay camera stays on one picture."""
+    overview: VideoDeviceConfig = VideoDeviceConfig()
+    """`[camera.overview]`: the camera for overviews and close-ups."""
+    dermatoscope: VideoDeviceConfig | None = None
+    """`[camera.dermatoscope]`: absent when the clinic has none."""
+
+
+class MicrocontrollerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[microcontroller]`: the dermatoscope's light ring and buttons."""
+
+    enabled: bool = False
+    """Whether to look for one; a box without one works all the same."""
+    port: str | None = None
+    """Its serial port by a lasting name; what our udev rule or its adapter is called when absent."""
 
 
 class StationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,12 +96,39 @@ class StationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Whether to be found by mDNS; only ever done when listening beyond loopback."""
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+LogRatio = Annotated[float, msgspec.Meta(ge=-5, le=5)]
+Millimetres = Annotated[float, msgspec.Meta(gt=0, le=2_000)]
+
+
+class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[quality]`: from where on the screen says what to do better. Chosen by `appliance/imaging/DESIGN.md`, Quality."""
+
+    focus_min: Share = 0.25
+    brightness_min: Annotated[float, msgspec.Meta(ge=0, le=255)] = 34.0
+    """Of the 90th percentile; low, so that dark skin is not called dark."""
+    clipped_max: Share = 0.03
+    glare_max: Share = 0.006
+    shift_max: Share = 0.012
+    """Displacement between two frames as a share of the short side."""
+    green_cast_max: LogRatio = 0.15
+    blue_cast_max: LogRatio = 0.05
+    yellow_cast_max: LogRatio = 1.5
+    """How far the light may move skin off the line on which skin colours lie; natural logarithms in linear light."""
+    frame_height_min_mm: Millimetres = 25.0
+    frame_height_max_mm: Millimetres = 130.0
+    """What the frame's short side covers, known only with the card in view."""
+    off_centre_max: Share = 0.25
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; every table may be left out."""
 
     engine: EngineConfig = EngineConfig()
     station: StationConfig = StationConfig()
     camera: CameraConfig = CameraConfig()
+    quality: QualityConfig = QualityConfig()
+    microcontroller: MicrocontrollerConfig = MicrocontrollerConfig()
 
 
 def load_config(path: Path | None) -> Config:

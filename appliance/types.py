@@ -30,6 +30,8 @@ class Frame:
     """Grows by at least one a frame; the repeat of a frozen frame keeps its number."""
     captured_s: float
     """When the camera took it, on the monotonic clock."""
+    modality: Modality = "XC"
+    """What kind of camera took it."""
 
     def __post_init__(self) -> None:
         if not self.content.startswith(_SIGNATURES[self.media_type]):

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 BAUD_HZ = 115_200
 READ_MAX_BYTES = 4096
 """At most this many bytes between two looks at the clock: a flood cannot starve the timers."""
-STABLE_NAMES = ("/dev/dermstation-microcontroller", "/dev/serial/by-id")
+STABLE_NAMES = ("/dev/dermstation/microcontroller", "/dev/serial/by-id")
 KNOWN_ADAPTERS = ("dermstation", "Arduino", "FTDI_FT232R", "1a86_")
 """Parts of by-id names: our own, Arduino Uno, and the FTDI and CH340 adapters (1a86) of Nanos."""
 

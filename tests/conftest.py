@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 OPT_IN = {
     "hardware": "needs a real device: run with --hardware",
     "slow": "takes minutes: run with --slow",
+    "vm": "boots a virtual machine, a minute or two under emulation: make rig, then run with --vm",
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     for marker, reason in OPT_IN.items():
         parser.addoption(f"--{marker}", action="store_true", help=f"also run tests that {reason.split(':')[0]}")
+    parser.addoption("--cycles", type=int, default=None, help="with --vm: how often the camera is unplugged")
     parser.addoption("--seed", type=int, default=None, help="seed of the randomised tests; printed at the top")
 
 

@@ -99,6 +99,19 @@ class Captures:
         """The encounter on the screen, if one is open."""
         return self._current
 
+    def on_screen_at(self, moment_s: float) -> Encounter:
+        """Return the encounter on the screen, if it was there at `moment_s` of the clock's monotonic time.
+
+        Raises:
+            EncounterClosedError: There is none, or it came after that.
+        """
+        with self._lock:
+            if self._current is None:
+                raise EncounterClosedError("No visit is open, so no photo was kept.")
+            if moment_s <= self._on_screen_since_s:
+                raise EncounterClosedError("The button was pressed before this visit was opened; no photo was kept.")
+            return self._current
+
     def open_encounter(self) -> Encounter:
         """Put a new encounter on the screen; the one before it is closed, its photos are let go."""
         with self._lock:
@@ -132,6 +145,7 @@ class Captures:
             content=frame.content,
             media_type=frame.media_type,
             sha256=hashlib.sha256(frame.content).hexdigest(),
+            modality=frame.modality,
             captured_at=self._clock.now_at(),
         )
         with self._lock:

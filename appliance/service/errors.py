@@ -15,6 +15,12 @@ class StaleFrameError(DermstationError):
     message_key = "error.stale_frame"
 
 
+class NotShownError(DermstationError):
+    """The picture of the camera whose button was pressed was not on the screen; nothing was kept."""
+
+    message_key = "error.not_shown"
+
+
 class NotFoundError(DermstationError):
     """There is no such photo or job, any more."""
 

@@ -3,6 +3,7 @@
 It is what every face talks to, and knows none of them.
 """
 
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -10,15 +11,18 @@ from typing import Any, Final, Protocol, Self
 
 from appliance.camera.protocol import Camera
 from appliance.camera.replay import ReplayCamera
+from appliance.camera.selection import ROLE_NAMES, CameraRole, CameraSet
 from appliance.clock import Clock, SystemClock
 from appliance.errors import CameraError
 from appliance.service.attempt import Engine
 from appliance.service.captures import Captures, CaptureStore, MemoryCaptureStore
 from appliance.service.engine_watch import EngineWatch, HealthSource
-from appliance.service.errors import NotFoundError
+from appliance.service.errors import NotFoundError, NotShownError
 from appliance.service.jobs import Job
 from appliance.service.questions import Questions
+from appliance.service.shutter import ButtonListener, Press, Shutter
 from appliance.types import CapturedImage, Encounter, Frame
+from firmware_bridge.client import Dermatoscope
 
 _CAMERA_CHECK_S: Final = 0.05
 _CAMERA_STILL_S: Final = 2.0
@@ -33,20 +37,37 @@ class Station:
     """Everything behind the screens; a context manager that owns the threads and the camera."""
 
     def __init__(
-        self, camera: Camera, engine: EngineClientLike, *, store: CaptureStore | None = None, clock: Clock | None = None
+        self,
+        camera: Camera,
+        engine: EngineClientLike,
+        *,
+        store: CaptureStore | None = None,
+        clock: Clock | None = None,
+        microcontroller: Dermatoscope | None = None,
     ) -> None:
         self.camera = camera
         self.watch = EngineWatch(engine)
         self.captures = Captures(camera, store or MemoryCaptureStore(), clock or SystemClock())
         self.questions = Questions(engine, self.watch)
+        self.microcontroller = microcontroller
         self._clock = clock or SystemClock()
+        self.shutter = Shutter(self._fire, self._clock)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         """Start."""
         self._stack.enter_context(self.watch)
         self._stack.enter_context(self.questions)
-        self._stack.callback(self.camera.close)
+        self._stack.enter_context(self.shutter)
+        if isinstance(self.camera, CameraSet):
+            self.camera.on_press = self._camera_pressed
+            self._stack.enter_context(self.camera)
+        else:
+            self._stack.callback(self.camera.close)
+        if self.microcontroller is not None:
+            self._stack.enter_context(self.microcontroller)
+            listener = ButtonListener(self.microcontroller, self.shutter.press, self._clock, time.monotonic)
+            self._stack.enter_context(listener)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,6 +84,7 @@ class Station:
     def close_encounter(self, encounter_id: str) -> None:
         """Take an encounter off the screen; its photos and answers are let go."""
         self.captures.close_encounter(encounter_id)
+        self._hold_series(is_held=False)
         self.questions.forget_encounter(encounter_id)
 
     def capture(self, encounter_id: str) -> CapturedImage:
@@ -72,8 +94,45 @@ class Station:
             DermstationError: Nothing was kept; the sentence says why.
         """
         image = self.captures.capture(encounter_id)
+        self._hold_series(is_held=True)
         self.questions.encode(image)
         return image
+
+    @property
+    def camera_roles(self) -> tuple[CameraRole, ...]:
+        """The cameras that may be put on the screen; none when there is nothing to choose."""
+        return self.camera.roles if isinstance(self.camera, CameraSet) else ()
+
+    @property
+    def selected_camera(self) -> CameraRole:
+        """Whose picture is on the screen."""
+        return self.camera.selected if isinstance(self.camera, CameraSet) else "overview"
+
+    def select_camera(self, role: CameraRole) -> None:
+        """Put another camera's picture on the screen.
+
+        Raises:
+            NotFoundError: This box has none of that role.
+        """
+        if role not in self.camera_roles or not isinstance(self.camera, CameraSet):
+            raise NotFoundError("This box has no such camera.")
+        self.camera.select(role)
+
+    def _fire(self, press: Press) -> CapturedImage:
+        """Do for a press of a button what a touch does, for the visit that it was meant for."""
+        encounter = self.captures.on_screen_at(press.pressed_s)
+        if press.role is not None and press.role != self.selected_camera:
+            # Nothing is kept unseen: the first press shows the picture, the next one keeps it.
+            self.select_camera(press.role)
+            raise NotShownError(f"The {ROLE_NAMES[press.role]} is shown now. Press again to take the photo.")
+        return self.capture(encounter.encounter_id)
+
+    def _camera_pressed(self, role: CameraRole, pressed_s: float) -> None:
+        self.shutter.press(Press(source="camera", pressed_s=pressed_s, role=role))
+
+    def _hold_series(self, *, is_held: bool) -> None:
+        if isinstance(self.camera, CameraSet):
+            self.camera.hold_series(is_held=is_held)
 
     def assess(self, capture_id: str, *, again: bool = False) -> Job:
         """Ask for a photo's assessment; `again` asks anew if it failed or was cancelled.

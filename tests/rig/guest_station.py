@@ -1,0 +1,151 @@
+"""Runs in the guest: the whole station but its screens, over real device nodes; the engine is missing, as it may be.
+
+A test calls these functions by name; what they return goes over as JSON.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from appliance.clock import SystemClock
+from appliance.config import Config
+from appliance.errors import CameraError, DermstationError
+from appliance.service.station import Station
+from appliance.types import CapturedImage
+from appliance.wiring import build_station
+from rig import guest_usbip
+
+_running: dict[str, Station] = {}
+_POLL_S = 0.02
+
+
+def start(config: dict[str, Any]) -> None:
+    """Start a station with these settings."""
+    station = build_station(msgspec.convert(config, Config))
+    _running["station"] = station.__enter__()
+
+
+def stop() -> None:
+    """End it."""
+    _running.pop("station").__exit__(None, None, None)
+
+
+def leaks() -> dict[str, list[str]]:
+    """Return the descriptors that are open and the threads that run, as names."""
+    descriptors = []
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - as links, not as files
+        with contextlib.suppress(OSError):
+            descriptors.append(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115 - likewise
+    return {"descriptors": sorted(descriptors), "threads": sorted(thread.name for thread in threading.enumerate())}
+
+
+def open_encounter() -> str:
+    """Put a new visit on the screen."""
+    return _station().open_encounter().encounter_id
+
+
+def photo(timeout_s: float = 10.0) -> dict[str, Any]:
+    """Press the touch shutter until a photo is kept, and return it; the last sentence when none is in time."""
+    station, started_s = _station(), time.monotonic()
+    while True:
+        current = station.captures.current
+        encounter_id = current.encounter_id if current is not None else station.open_encounter().encounter_id
+        try:
+            kept = _described(station.capture(encounter_id))
+        except DermstationError as error:
+            if time.monotonic() - started_s > timeout_s:
+                return {"refused": str(error)}
+            time.sleep(_POLL_S)
+            continue
+        return kept | {"seconds": time.monotonic() - started_s}
+
+
+def try_photo() -> dict[str, Any]:
+    """Press the touch shutter once."""
+    return photo(timeout_s=0.0)
+
+
+def state() -> dict[str, str]:
+    """Return what the screen says of the camera."""
+    camera: dict[str, str] = _station().state()["camera"]
+    return camera
+
+
+def wait_for_state(wanted: str, timeout_s: float = 20.0) -> dict[str, str]:
+    """Wait until the screen says so of the camera."""
+    deadline_s = time.monotonic() + timeout_s
+    while (seen := state())["state"] != wanted and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    return seen
+
+
+def watch(seconds: float) -> dict[str, Any]:
+    """Look at the preview for a while: frames, and the age of the oldest when it was given out."""
+    station, clock, after, ages = _station(), SystemClock(), -1, []
+    deadline_s = time.monotonic() + seconds
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(CameraError):
+            if (frame := station.frame(after, 0.5)) is not None:
+                after = frame.sequence
+                ages.append(clock.monotonic_s() - frame.captured_s)
+    return {"frames": len(ages), "oldest_s": max(ages, default=0.0)}
+
+
+def select(role: str) -> None:
+    """Put another camera on the screen."""
+    _station().select_camera(role)  # type: ignore[arg-type] # it comes as JSON and is checked there
+
+
+def hold(is_held: bool) -> None:
+    """Hold the series' pictures alike, or not."""
+    _station()._hold_series(is_held=is_held)
+
+
+def wait_for_press(number: int, timeout_s: float = 10.0) -> dict[str, Any]:
+    """Wait until so many presses of buttons were dealt with, and return what became of the last."""
+    station, deadline_s = _station(), time.monotonic() + timeout_s
+    while station.shutter.outcome.number < number and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    outcome = station.shutter.outcome
+    image = _described(outcome.image) if outcome.image is not None else {}
+    return {"number": outcome.number, "sentence": outcome.sentence} | image
+
+
+def replug(number: int, seen_gone_s: float = 10.0) -> dict[str, Any]:
+    """After the host has pulled a plug: see the camera gone, plug it in again, and take a photo.
+
+    Returns what `photo` does, with `seconds` from plugging in to the kept photo, `named_s` from plugging in to the name
+    by id, and `gone`, what the screen said.
+    """
+    gone = wait_for_state("off", seen_gone_s)
+    refused = try_photo()
+    started_s = time.monotonic()
+    guest_usbip.attach(number)
+    guest_usbip.wait_for_cameras(2)
+    named_s = time.monotonic() - started_s
+    kept = photo(timeout_s=20.0)
+    seconds = time.monotonic() - started_s
+    return kept | {"seconds": seconds, "named_s": named_s, "gone": gone, "refused_while_gone": refused}
+
+
+def _station() -> Station:
+    return _running["station"]
+
+
+def _described(image: CapturedImage) -> dict[str, Any]:
+    subject = ""
+    if image.media_type == "image/jpeg":
+        length = int.from_bytes(image.content[4:6])
+        subject = image.content[6 : 4 + length].decode(errors="replace").partition(" of ")[2]
+    return {
+        "sha256": image.sha256,
+        "bytes": len(image.content),
+        "media_type": image.media_type,
+        "modality": image.modality,
+        "encounter_id": image.encounter_id,
+        "subject": subject,
+    }

@@ -1,0 +1,48 @@
+"""Runs in the guest: attaches cameras that the host serves over USB/IP, and looks at what the kernel makes of them."""
+
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+from rig.usbip import BUS_ID
+from rig.vm import USBIP_ADDRESS, USBIP_PORT
+
+VHCI = Path("/sys/devices/platform/vhci_hcd.0")
+BY_ID = Path("/dev/v4l/by-id")
+_POLL_S = 0.02
+
+
+def attach(number: int) -> None:
+    """Plug the camera of the `number`-th server in."""
+    with socket.create_connection((USBIP_ADDRESS, USBIP_PORT + number), 10) as connection:
+        connection.settimeout(None)
+        connection.sendall(struct.pack(">HHI", 0x0111, 0x8003, 0) + BUS_ID.ljust(32, b"\0"))
+        reply = b""
+        while len(reply) < 320:
+            piece = connection.recv(320 - len(reply))
+            if not piece:
+                raise OSError("the USB/IP server hung up")
+            reply += piece
+        bus, device, speed = struct.unpack(">III", reply[296:308])
+        # The kernel takes a reference of its own to the socket.
+        (VHCI / "attach").write_text(f"{number} {connection.fileno()} {bus << 16 | device} {speed}")
+
+
+def wait_for_cameras(count: int, timeout_s: float = 20.0) -> list[str]:
+    """Wait until udev has named so many cameras by id, and return the names."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        names = sorted(path.name for path in BY_ID.glob("*-index0")) if BY_ID.exists() else []
+        if len(names) == count:
+            return names
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"{count} cameras wanted, {names} there")
+        time.sleep(_POLL_S)
+
+
+def nodes() -> dict[str, Any]:
+    """Return what udev made of what is plugged in."""
+    links = [*BY_ID.glob("*"), *Path("/dev/dermstation").glob("*"), *Path("/dev/serial/by-id").glob("*")]
+    return {str(link): str(link.resolve()) for link in links}
