@@ -18,9 +18,9 @@ from appliance.medgemma.bundle import MANIFEST_NAME
 from export.errors import CheckpointError
 from export.exporter import ExportOptions, export_checkpoint
 from export.hub import locate_checkpoint
+from export.recipe import DEFAULT_RECIPE, RECIPES
 
 _INT_OR_FLOAT = click.Choice(["int4", "int8", "float32"])
-_DEFAULTS = ExportOptions()
 
 
 class _Bar:
@@ -58,16 +58,19 @@ class _Bar:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("checkpoint", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder that the bundle becomes.")
-@click.option("--decoder", type=_INT_OR_FLOAT, default=_DEFAULTS.decoder, show_default=True, help="Decoder matrices.")
 @click.option(
-    "--embedding", type=_INT_OR_FLOAT, default=_DEFAULTS.embedding, show_default=True, help="Embedding table and head."
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    default=DEFAULT_RECIPE,
+    show_default=True,
+    help="Which matrices get how many bits.",
 )
+@click.option("--decoder", type=_INT_OR_FLOAT, help="All decoder matrices alike, in place of the recipe's.")
+@click.option("--embedding", type=_INT_OR_FLOAT, help="Embedding table and head, in place of the recipe's.")
 @click.option(
     "--vision",
     type=click.Choice(["int8", "float16", "float32"]),
-    default=_DEFAULTS.vision,
-    show_default=True,
-    help="Matrices of the vision tower.",
+    help="Matrices of the vision tower, in place of the recipe's.",
 )
 @click.option("--name", help="Name of the bundle; the checkpoint's own by default.")
 @click.option("--licence", help="Licence of the weights, if the checkpoint does not say: an SPDX id or a name.")

@@ -5,6 +5,7 @@ windows; the attention node itself hides nothing (`causal=0`). Residual stream, 
 Source: transformers 5.23 `modeling_gemma3.py`; ONNX Runtime `docs/ContribOperators.md`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -27,9 +28,12 @@ _LENGTHS_AND_BIAS: Final[dict[LayerType, tuple[str, str, str]]] = {
 }
 """What the attention of a layer is told. Apart, because a sliding layer's cache need not hold more than its window."""
 
+PrecisionOf = Callable[[str], MatrixPrecision]
+"""Tells the precision of a matrix by its name, such as `layers.0.mlp.down_proj`."""
+
 
 def build_decoder(
-    spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, head: StoredMatrix, precision: MatrixPrecision
+    spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, head: StoredMatrix, precision_of: PrecisionOf
 ) -> GraphBuilder:
     """Build the graph and write its matrices.
 
@@ -38,9 +42,9 @@ def build_decoder(
         checkpoint: Where the weights come from.
         data: The graph's own external-data file.
         head: The table that turns hidden states into logits, tied or not.
-        precision: Of the layers' matrices.
+        precision_of: Tells the precision of each of the layers' matrices.
     """
-    return _Decoder(spec, checkpoint, data, precision).build(head)
+    return _Decoder(spec, checkpoint, data, precision_of).build(head)
 
 
 def inverse_frequencies(theta: float, head_dim: int, factor: float) -> NDArray[np.float32]:
@@ -57,12 +61,12 @@ class _Decoder:
     """What all layers share while the graph is built."""
 
     def __init__(
-        self, spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, precision: MatrixPrecision
+        self, spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, precision_of: PrecisionOf
     ) -> None:
         self.spec = spec
         self.checkpoint = checkpoint
         self.data = data
-        self.precision = precision
+        self.precision_of = precision_of
         self.builder = GraphBuilder("decoder")
         self.rotary: dict[LayerType, tuple[str, str]] = {}
 
@@ -193,7 +197,9 @@ class _Decoder:
         """Add one linear layer made of one or more of the checkpoint's matrices that read the same input."""
         module = name.rpartition(".")[0]
         tensors = [self.checkpoint.tensor(f"language_model.{module}.{part}.weight") for part in parts]
-        return add_linear(self.builder, f"/{name}", value, store_matrix(self.data, name, tensors, self.precision))
+        return add_linear(
+            self.builder, f"/{name}", value, store_matrix(self.data, name, tensors, self.precision_of(name))
+        )
 
     def _norm_weight(self, name: str) -> str:
         """Add the weight of an RMSNorm, which the checkpoint stores less one: float32 [width]."""

@@ -33,6 +33,7 @@ from export.external_data import ExternalDataFile
 from export.licence import find_notice
 from export.matrix import MatrixPrecision, StoredMatrix, store_matrix
 from export.preprocessing import read_preprocessing
+from export.recipe import DEFAULT_RECIPE, RECIPES, decoder_precision
 from export.staging import check_target, staged_folder, write_synced
 from export.tensor_shapes import expected_shapes
 from export.tokens import TOKENIZER_FILE, check_ids, token_spec
@@ -76,9 +77,14 @@ class Silence:
 class ExportOptions:
     """What the caller decides."""
 
-    decoder: Literal["int4", "int8", "float32"] = "int4"
-    embedding: Literal["int4", "int8", "float32"] = "int8"
-    vision: Literal["int8", "float16", "float32"] = "int8"
+    recipe: str = DEFAULT_RECIPE
+    """One of `RECIPES`."""
+    decoder: Literal["int4", "int8", "float32"] | None = None
+    """Of all the decoder's matrices alike, in place of the recipe's."""
+    embedding: Literal["int4", "int8", "float32"] | None = None
+    """In place of the recipe's."""
+    vision: Literal["int8", "float16", "float32"] | None = None
+    """In place of the recipe's."""
     name: str | None = None
     """Of the bundle; the checkpoint's own otherwise."""
     licence: str | None = None
@@ -146,15 +152,15 @@ def _plan(source: CheckpointFolder, checkpoint: Checkpoint, options: ExportOptio
     )
     check_ids(spec.tokens, text.vocab_size)
     checkpoint.check(expected_shapes(spec))
-    vision = None if spec.vision is None else options.vision
-    notice = find_notice(source.path, source.name, _statement(source, options, vision), options.licence)
+    precision = _precision(options, multimodal=spec.vision is not None)
+    notice = find_notice(source.path, source.name, _statement(source, precision), options.licence)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=options.name or source.name.rpartition("/")[2],
         exporter=f"dermstation {version('dermstation')}",
         source=Source(checkpoint=source.name, revision=source.revision, files={}),
         architecture=spec,
-        precision=Precision(decoder=options.decoder, embedding=options.embedding, vision=vision),
+        precision=precision,
         preprocessing=read_preprocessing(source.path, spec.vision),
         chat_template=read_chat_template(source.path),
         licence=notice.licence,
@@ -167,10 +173,25 @@ def _plan(source: CheckpointFolder, checkpoint: Checkpoint, options: ExportOptio
     return manifest, notice.text
 
 
-def _statement(source: CheckpointFolder, options: ExportOptions, vision: str | None) -> str:
+def _precision(options: ExportOptions, *, multimodal: bool) -> Precision:
+    """Put the recipe and what overrules it together."""
+    recipe = RECIPES[options.recipe]
+    chosen = (options.decoder, options.embedding, options.vision)
+    return Precision(
+        decoder=options.decoder or recipe.decoder,
+        embedding=options.embedding or recipe.embedding,
+        vision=(options.vision or recipe.vision) if multimodal else None,
+        recipe=options.recipe if chosen == (None, None, None) else None,
+        decoder_int8=recipe.decoder_int8 if options.decoder is None else (),
+    )
+
+
+def _statement(source: CheckpointFolder, precision: Precision) -> str:
     revision = f" (revision {source.revision})" if source.revision else ""
-    parts = f"decoder {options.decoder}, embedding {options.embedding}"
-    parts += f", vision {vision}" if vision else ""
+    parts = f"decoder {precision.decoder}"
+    parts += f" with {', '.join(precision.decoder_int8)} in int8" if precision.decoder_int8 else ""
+    parts += f", embedding {precision.embedding}"
+    parts += f", vision {precision.vision}" if precision.vision else ""
     return (
         f"Modified: the weights of {source.name}{revision} were converted to ONNX graphs by dermstation "
         f"{version('dermstation')} ({parts}); the files of this bundle are not the original ones."
@@ -185,7 +206,13 @@ def _write_graphs(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -
     build_embedding(spec, table).save(output.folder / manifest.graphs["embedding"])
     with output.data("decoder") as data:
         head = table if spec.text.tie_word_embeddings else _head(checkpoint, data, precision.embedding)
-        decoder = build_decoder(spec.text, checkpoint, data, head, precision.decoder)
+        decoder = build_decoder(
+            spec.text,
+            checkpoint,
+            data,
+            head,
+            lambda matrix: decoder_precision(matrix, precision.decoder, precision.decoder_int8),
+        )
     output.files[data.path.name] = data.record
     decoder.save(output.folder / manifest.graphs["decoder"])
     if spec.vision is not None and precision.vision is not None:

@@ -89,6 +89,10 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     decoder: Literal["int4", "int8", "float32"]
     embedding: Literal["int4", "int8", "float32"]
     vision: Literal["int8", "float16", "float32"] | None
+    recipe: str | None = None
+    """Name of the exporter's recipe; `None` for a choice part by part."""
+    decoder_int8: tuple[str, ...] = ()
+    """Matrices of an int4 decoder that have 8 bits all the same: shell patterns of names such as `layers.0.*`."""
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
