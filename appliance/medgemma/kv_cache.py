@@ -5,6 +5,7 @@ whose content moves to the front when it is full: a context of 32,768 tokens tak
 shape. It knows nothing of what the tokens were.
 """
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
@@ -118,9 +119,20 @@ class KvCache:
         if device == "cuda":
             self._values[layer] = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device)
             return
-        self._arrays[layer] = np.zeros(shape, dtype=np.float32)
+        self._arrays[layer] = _lazy_zeros(shape)
         # Refers to the array's memory and keeps it alive.
         self._values[layer] = ort.OrtValue.ortvalue_from_numpy(self._arrays[layer])
+
+
+def _lazy_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return float32 zeros whose memory is taken page by page as it is written.
+
+    numpy asks for huge pages, and a head's first token would take 2 MB: 540 MB at the 4B shape for one token.
+    """
+    size_bytes = int(np.prod(shape)) * np.dtype(np.float32).itemsize
+    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, dtype=np.float32).reshape(shape)
 
 
 def sliding_length(window: int, context_length: int, longest_run: int, device: Literal["cpu", "cuda"]) -> int:

@@ -94,9 +94,20 @@ class Tokenizer:
         """Return one token as text, a control token as the string it is written as."""
         return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
 
-    def to_json(self) -> str:
-        """Return the tokenizer as the text of a `tokenizer.json`."""
-        return str(self._tokenizer.to_str())
+    def token_bytes(self, vocab_size: int) -> list[bytes]:
+        """Return the bytes that each token stands for, by id; nothing for an id without a token.
+
+        Args:
+            vocab_size: How many; may be more than the tokenizer has tokens.
+        """
+        found = []
+        for token_id in range(vocab_size):
+            string = self._tokenizer.id_to_token(token_id)
+            if token_id in self.byte_token_ids and string is not None:
+                found.append(bytes([int(string[3:5], 16)]))  # <0xE9>
+            else:
+                found.append(b"" if string is None else self.token_text(token_id).encode())
+        return found
 
     def _find_control_ids(self, tokens: TokenSpec) -> dict[str, int]:
         added = self._tokenizer.get_added_tokens_decoder()
