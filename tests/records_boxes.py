@@ -76,10 +76,14 @@ def open_box(
     used = clock or ManualClock()
     opening = open_records(folder, clock=used, door=door, durability=durability)
     assert opening.store is not None, opening
+    return box_of(opening.store, made, used, is_unlocked=is_unlocked)
+
+
+def box_of(store: RecordStore, made: SetUp, clock: ManualClock, *, is_unlocked: bool = True) -> Box:
     if is_unlocked:
-        opening.store.unlock(SheetKey(made.sheets[0]))
-    lead = next(user for user in select_users(opening.store.saver.connection) if user.role == "lead")
-    return Box(folder=folder, store=opening.store, made=made, lead=lead, clock=used)
+        store.unlock(SheetKey(made.sheets[0]))
+    lead = next(user for user in select_users(store.saver.connection) if user.role == "lead")
+    return Box(folder=store.folder, store=store, made=made, lead=lead, clock=clock)
 
 
 @functools.cache

@@ -89,6 +89,13 @@ class TamperedError(RecordsError):
     exit_code = 65  # EX_DATAERR
 
 
+class DamagedError(RecordsError):
+    """The disk or the database does not give back what it holds."""
+
+    message_key = "error.damaged"
+    exit_code = 74  # EX_IOERR
+
+
 class OrderError(RecordsError):
     """A record may not be made now: the nurse's impression comes before the model's assessment."""
 

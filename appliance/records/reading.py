@@ -3,16 +3,21 @@
 Everything here needs the keys in memory: those of the morning unlock, or of what was made since the last lock.
 """
 
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from appliance.records.clinic_key import KeySlot
 from appliance.records.content import CapturedImageContent, Content
 from appliance.records.data_keys import stored_key
-from appliance.records.errors import ErasedError, MissingError, TamperedError
+from appliance.records.errors import DamagedError, ErasedError, MissingError, TamperedError
 from appliance.records.rows import Record, Row, all_rows, earlier_rows, open_row, select_rows
 from appliance.records.saving import Saver
 from appliance.records.search import Visit
 
+logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=Content)
 
 
@@ -22,6 +27,16 @@ class RecordReader:
     def __init__(self, saver: Saver) -> None:
         self.saver = saver
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Hold the connection; a damaged file becomes a sentence."""
+        with self.saver.lock:
+            try:
+                yield
+            except (sqlite3.Error, OSError) as error:
+                logger.error("records not readable error=%s", error)  # noqa: TRY400 - the screen tells it
+                raise DamagedError("A stored record cannot be read; restore the newest backup.") from error
+
     def get(self, kind: type[C], record_id: str) -> Record[C]:
         """Open one record.
 
@@ -30,7 +45,7 @@ class RecordReader:
             LockedError: The records are locked, and it was not made since.
             TamperedError: It was changed on the disk.
         """
-        with self.saver.lock:
+        with self._reading():
             found = select_rows(self.saver.connection, kind, kind.ID_COLUMN, record_id)
             if not found:
                 raise MissingError("There is no such record.")
@@ -47,7 +62,7 @@ class RecordReader:
             LockedError, TamperedError: As `get`.
         """
         ((column, value),) = parent.items()
-        with self.saver.lock:
+        with self._reading():
             rows = select_rows(self.saver.connection, kind, column, value)
             return tuple(self._open(row, kind) for row in rows if row.key_id is not None)
 
@@ -57,7 +72,7 @@ class RecordReader:
         Raises:
             LockedError, TamperedError: As `get`.
         """
-        with self.saver.lock:
+        with self._reading():
             rows = all_rows(self.saver.connection, kind)
             return tuple(self._open(row, kind) for row in rows if row.key_id is not None)
 
@@ -67,7 +82,7 @@ class RecordReader:
         Raises:
             LockedError, TamperedError: As `get`.
         """
-        with self.saver.lock:
+        with self._reading():
             rows = earlier_rows(self.saver.connection, kind, record_id)
             return tuple(self._open(row, kind) for row in rows if row.key_id is not None)
 
@@ -77,7 +92,7 @@ class RecordReader:
         Raises:
             TamperedError: The file is missing, changed or another record's.
         """
-        with self.saver.lock:
+        with self._reading():
             row = select_rows(self.saver.connection, CapturedImageContent, "capture_id", record.record_id)
             if not row or row[0].key_id is None:
                 raise ErasedError("This photo was erased.")
@@ -90,7 +105,7 @@ class RecordReader:
         Raises:
             MissingError: There is none of that name.
         """
-        with self.saver.lock:
+        with self._reading():
             found = self.saver.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         if found is None:
             raise MissingError(f"The records lack their {name}.")
@@ -98,7 +113,7 @@ class RecordReader:
 
     def key_slots(self) -> tuple[KeySlot, ...]:
         """Read the wrapped copies of the clinic's private key."""
-        with self.saver.lock:
+        with self._reading():
             found = self.saver.connection.execute("SELECT slot_id, kind, salt, wrapped FROM key_slot").fetchall()
         return tuple(KeySlot(slot_id=one[0], kind=one[1], salt=one[2], wrapped=one[3]) for one in found)
 
@@ -108,7 +123,7 @@ class RecordReader:
         Raises:
             MissingError: There is no such record.
         """
-        with self.saver.lock:
+        with self._reading():
             found = select_rows(self.saver.connection, kind, kind.ID_COLUMN, record_id)
         if not found:
             raise MissingError("There is no such record.")
@@ -116,7 +131,7 @@ class RecordReader:
 
     def photo_ids(self) -> set[str]:
         """Read the ids of every photo that was not erased."""
-        with self.saver.lock:
+        with self._reading():
             found = self.saver.connection.execute("SELECT capture_id FROM captured_image WHERE key_id IS NOT NULL")
             return {one[0] for one in found}
 
