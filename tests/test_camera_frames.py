@@ -63,11 +63,13 @@ def test_end_marker_in_a_thumbnail_is_not_the_end() -> None:
 def test_no_cut_and_no_splice_of_a_jpeg_is_whole(seed: int) -> None:
     chance = random.Random(seed)
     content, other = jpeg(), jpeg()
+    scan = content.index(b"\xff\xda")
     for _ in range(2000):
         cut = chance.randrange(len(content) - 1)
         assert whole_jpeg_size(content[:cut]) is None, f"cut at {cut}"
         assert whole_jpeg_size(content + other[: chance.randrange(1, len(other))]) is None
-        assert whole_jpeg_size(content[:cut] + other) is None or cut == 0, f"splice at {cut}"
+        # Before the scan the tables of one picture may run into the whole of the next, which is then what is seen.
+        assert whole_jpeg_size(content[:cut] + other) is None or cut < scan, f"splice at {cut}"
 
 
 def test_hole_between_restart_markers_is_seen() -> None:
