@@ -129,7 +129,7 @@ class Saver:
                 self._write_photo(write, keys)
             with transaction(self.connection):
                 rows = self._write_rows(action, operator_id, writes, keys, moment)
-                entry = self._last_entry()
+                entry = self.last_entry()
                 if action is not None:
                     states = [*(row.state() for row in rows), *objects]
                     entry = audit.append(
@@ -170,7 +170,7 @@ class Saver:
     def _write_rows(
         self, action: str | None, operator_id: str | None, writes: Sequence[Write], keys: DataKeys, moment: Moment
     ) -> list[Row]:
-        sequence = self._last_entry().sequence + (action is not None)
+        sequence = self.last_entry().sequence + (action is not None)
         rows = []
         for write in writes:
             key_id, data_key = keys.of(write.content, write.record_id, write.parents)
@@ -194,7 +194,8 @@ class Saver:
                 raise NotSavedError("Somebody else changed this record meanwhile; look at it again.")
         return rows
 
-    def _last_entry(self) -> audit.Entry:
+    def last_entry(self) -> audit.Entry:
+        """Return the audit's newest entry; number 0 before there is one."""
         last = self.connection.execute("SELECT ifnull(max(sequence), 0) FROM audit").fetchone()[0]
         if last:
             return audit.entry_at(self.connection, last)
