@@ -38,18 +38,15 @@ class HeldSeries:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._before: dict[str, int] = {}
-
-    @property
-    def is_held(self) -> bool:
-        """Whether anything is held."""
-        return bool(self._before)
+        self.is_held = False
 
     def hold(self) -> None:
         """Hold what the camera lets us hold; OSError when it is gone is left to the reader of its frames."""
+        self.is_held = True
         for part in _AUTOMATICS:
             with contextlib.suppress(OSError):
                 before, value = _get(self._fd, part.automatic), _get(self._fd, part.value)
-                if part.automatic in self._before or before == part.held:
+                if before == part.held:
                     continue
                 _set(self._fd, part.automatic, part.held)
                 self._before[part.automatic] = before
@@ -57,6 +54,7 @@ class HeldSeries:
 
     def release(self) -> None:
         """Turn the automatics on again that were on before."""
+        self.is_held = False
         for name, before in self._before.items():
             with contextlib.suppress(OSError):
                 _set(self._fd, name, before)

@@ -1,0 +1,237 @@
+"""D1, D3: the camera's thread against the kernel's side of a video device: plugs, faults, freshness, leaks."""
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fake_v4l2 import FakeCamera, kernel_with
+from kiosk_station import WAIT_S, picture
+
+from appliance.camera import v4l2
+from appliance.camera.selection import CameraSet
+from appliance.camera.v4l2 import CameraOptions, V4l2Camera
+from appliance.clock import SystemClock
+from appliance.errors import CameraError
+from appliance.types import Frame
+
+SIZE = (64, 48)
+SIZES = {"MJPG": [SIZE], "YUYV": [SIZE]}
+WANTED = CameraOptions(wanted=SIZE)
+
+
+def numbered(number: int) -> bytes:
+    """Return a JPEG that no other number has."""
+    comment = f"frame {number}".encode()
+    content = picture("tan", SIZE)
+    return content[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + content[2:]
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCamera]:
+    device = FakeCamera(tmp_path, "Rig_Camera_SN1", SIZES)
+    with kernel_with([device], monkeypatch):
+        yield device
+
+
+@pytest.fixture
+def camera(device: FakeCamera) -> Iterator[V4l2Camera]:
+    with V4l2Camera(lambda: device.link if device.link.exists() else None, WANTED) as camera:
+        yield camera
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.002)
+
+
+def sends(device: FakeCamera, *contents: bytes) -> None:
+    until(lambda: device.is_streaming)
+    for content in contents:
+        assert device.send(content)
+        time.sleep(0.001)
+
+
+def wait_for(camera: V4l2Camera, after: int = -1) -> Frame:
+    deadline_s = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline_s:
+        try:
+            frame = camera.frame(after, 0.5)
+        except CameraError:
+            time.sleep(0.002)
+            continue
+        if frame is not None:
+            return frame
+    raise AssertionError("no frame came")
+
+
+def sentence(camera: V4l2Camera) -> str:
+    try:
+        camera.frame(-1, 0)
+    except CameraError as error:
+        return str(error)
+    return ""
+
+
+def test_jpeg_is_kept_as_it_came_with_the_time_it_was_taken(device: FakeCamera, camera: V4l2Camera) -> None:
+    before_s = SystemClock().monotonic_s()
+    sends(device, numbered(1))
+    frame = wait_for(camera)
+    assert frame.content == numbered(1)
+    assert frame.media_type == "image/jpeg"
+    assert before_s <= frame.captured_s <= SystemClock().monotonic_s()
+
+
+def test_frame_that_waited_in_the_driver_is_as_old_as_it_is(device: FakeCamera, camera: V4l2Camera) -> None:
+    until(lambda: device.is_streaming)
+    device.send(numbered(1), age_s=30.0)
+    age_s = SystemClock().monotonic_s() - wait_for(camera).captured_s
+    assert age_s >= 30.0
+
+
+def test_late_reader_gets_the_newest_frame_only(device: FakeCamera, camera: V4l2Camera) -> None:
+    sends(device, *(numbered(number) for number in range(1, 4)))
+    until(lambda: camera.counters.frames == 3)
+    frame = wait_for(camera)
+    assert frame.content == numbered(3)
+    assert camera.frame(frame.sequence, 0.01) is None
+
+
+def test_yuyv_camera_gives_png(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCamera(tmp_path, "Raw", {"YUYV": [SIZE]})
+    with kernel_with([device], monkeypatch), V4l2Camera(lambda: device.link, WANTED) as camera:
+        sends(device, b"\x80" * (SIZE[0] * SIZE[1] * 2))
+        assert wait_for(camera).media_type == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        (numbered(2)[:-40], "torn"),
+        (picture("tan", (32, 24)), "wrong_size"),
+        (numbered(1), "repeated"),
+        (b"", "torn"),
+    ],
+)
+def test_spoilt_picture_never_becomes_a_frame(
+    device: FakeCamera, camera: V4l2Camera, spoilt: bytes, reason: str
+) -> None:
+    sends(device, numbered(1))
+    first = wait_for(camera)
+    sends(device, spoilt)
+    until(lambda: camera.counters.refused[reason] == 1)
+    assert camera.frame(first.sequence, 0.01) is None
+    sends(device, numbered(3))
+    assert wait_for(camera, first.sequence).content == numbered(3)
+
+
+def test_buffer_that_the_driver_calls_damaged_is_no_frame(device: FakeCamera, camera: V4l2Camera) -> None:
+    until(lambda: device.is_streaming)
+    device.send(numbered(1), is_damaged=True)
+    sends(device, numbered(2))
+    assert wait_for(camera).content == numbered(2)
+    assert camera.counters.refused["damaged"] == 1
+
+
+def test_unplugged_camera_gives_nothing_at_all_and_says_so(device: FakeCamera, camera: V4l2Camera) -> None:
+    sends(device, numbered(1))
+    wait_for(camera)
+    device.unplug()
+    until(lambda: sentence(camera) == "No camera is connected. Plug the camera in.")
+    device.plug()
+    sends(device, numbered(2))
+    assert wait_for(camera).content == numbered(2)
+
+
+def test_frozen_camera_is_opened_again(device: FakeCamera, camera: V4l2Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(v4l2, "STALLED_S", 0.2)
+    sends(device, numbered(1))
+    wait_for(camera)
+    for _ in range(3):
+        device.send(numbered(1))
+    until(lambda: "no new picture" in sentence(camera))
+    until(lambda: camera.counters.opened == 2)
+    sends(device, numbered(2))
+    assert wait_for(camera).content == numbered(2)
+
+
+def test_camera_of_no_known_format_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCamera(tmp_path, "Odd", {"H264": [SIZE]})
+    with kernel_with([device], monkeypatch), V4l2Camera(lambda: device.link, WANTED) as camera:
+        until(lambda: "sends no kind of picture" in sentence(camera))
+
+
+def test_exposure_focus_and_white_balance_are_held_and_let_go(device: FakeCamera, camera: V4l2Camera) -> None:
+    automatic = dict(device.controls)
+    sends(device, numbered(1))
+    wait_for(camera)
+    camera.hold_series(is_held=True)
+    until(lambda: device.controls != automatic)
+    sends(device, numbered(2))
+    until(lambda: [value for key, value in sorted(device.controls.items()) if key in _AUTOMATIC_IDS] == [0, 1, 0])
+    camera.hold_series(is_held=False)
+    until(lambda: device.controls == automatic)
+
+
+_AUTOMATIC_IDS = {0x98090C, 0x9A0901, 0x9A090C}
+"""White balance, exposure, focus: manual is 0, 1, 0."""
+
+
+def test_many_plugs_leak_neither_descriptor_nor_thread(device: FakeCamera, camera: V4l2Camera) -> None:
+    def plug_and_see(number: int) -> None:
+        sends(device, numbered(number))
+        assert wait_for(camera).content == numbered(number)
+        device.unplug()
+        until(lambda: "connected" in sentence(camera))
+        device.plug()
+
+    plug_and_see(0)
+    until(lambda: device.is_streaming)
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208 - counted, not read
+    for number in range(1, 11):
+        plug_and_see(number)
+    until(lambda: device.is_streaming)
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before  # noqa: PTH208 - likewise
+
+
+def test_two_cameras_never_share_a_number_and_only_the_shown_one_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = [FakeCamera(tmp_path, name, SIZES) for name in ("Overview", "Dermatoscope")]
+    numbers = itertools.count()
+
+    def maker(device: FakeCamera) -> Callable[[Callable[[float], None]], V4l2Camera]:
+        return lambda on_press: V4l2Camera(lambda: device.link, WANTED, on_press=on_press, numbers=numbers)
+
+    makers = {"overview": maker(devices[0]), "dermatoscope": maker(devices[1])}
+    with kernel_with(devices, monkeypatch), CameraSet(makers) as cameras:  # type: ignore[arg-type] # keys are roles
+        sends(devices[0], numbered(1))
+        until(lambda: cameras._cameras["overview"].frame(-1, 0.1) is not None)
+        overview = cameras.frame(-1, WAIT_S)
+        sends(devices[1], numbered(2))
+        assert overview is not None
+        assert cameras.frame(overview.sequence, 0.05) is None
+        assert cameras.select("dermatoscope")
+        dermoscopic = cameras.frame(overview.sequence, WAIT_S)
+        assert dermoscopic is not None
+        assert dermoscopic.content == numbered(2)
+        assert dermoscopic.sequence > overview.sequence
+        devices[1].unplug()
+        until(lambda: not cameras.select("overview") or cameras.selected == "overview")
+        sends(devices[0], numbered(3))
+        assert cameras.frame(overview.sequence, WAIT_S) is not None
+
+
+def test_closing_ends_a_wait_and_gives_the_device_back(device: FakeCamera) -> None:
+    camera = V4l2Camera(lambda: device.link, WANTED)
+    with camera:
+        sends(device, numbered(1))
+        wait_for(camera)
+    assert not device.is_streaming
+    with pytest.raises(CameraError):
+        camera.frame(-1, 60)
