@@ -81,18 +81,22 @@ class _Bar:
 @click.option("--revision", help="Branch, tag or commit on the hub.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
 @click.option("--verify", type=click.Path(path_type=Path), metavar="BUNDLE", help="Compare a bundle with --reference.")
-@click.option("--reference", metavar="CHECKPOINT", help="What --verify compares with.")
+@click.option("--reference", metavar="CHECKPOINT", help="What --verify compares with; may be another bundle of it.")
+@click.option(
+    "--pictures", type=click.IntRange(min=0), default=12, show_default=True, help="Drawings that --verify talks about."
+)
 def export(checkpoint: str | None, output: Path | None, verify: Path | None, **options: Any) -> None:
     """Turn CHECKPOINT, a Hugging Face folder or hub id, into a bundle that the engine runs.
 
     With --verify, compare a bundle with its checkpoint stage by stage and write the result into the bundle; that
-    needs torch and transformers.
+    needs torch and transformers. With another bundle as --reference, best one in float32, only next tokens are
+    compared, and neither is needed.
     """
-    reference, revision = options.pop("reference"), options.pop("revision")
+    reference, revision, pictures = options.pop("reference"), options.pop("revision"), options.pop("pictures")
     if verify is not None:
         if checkpoint is not None or output is not None or reference is None:
             raise click.UsageError("--verify BUNDLE takes --reference CHECKPOINT and nothing else.")
-        _verify(verify, reference, revision)
+        _verify(verify, reference, revision, pictures)
         return
     if checkpoint is None or output is None:
         raise click.UsageError("Give a CHECKPOINT and -o BUNDLE, or --verify BUNDLE --reference CHECKPOINT.")
@@ -113,16 +117,25 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _verify(bundle: Path, reference: str, revision: str | None) -> None:
+def _verify(bundle: Path, reference: str, revision: str | None, pictures: int) -> None:
     # Imported here: an export needs neither ONNX Runtime nor the reference.
-    from export.parity import verify_bundle
+    from export.parity import compare_bundles, verify_bundle
 
-    result = verify_bundle(bundle, locate_checkpoint(reference, revision).path)
-    for case in result["cases"]:
+    if (Path(reference) / MANIFEST_NAME).is_file():
+        result = compare_bundles(bundle, Path(reference), pictures=max(pictures, 1))
+    else:
+        result = verify_bundle(bundle, locate_checkpoint(reference, revision).path, pictures=pictures)
+    for case in result.get("cases", ()):
         logits, greedy = case["logits"], case["greedy"]
         click.echo(
             f"{case['name']}: logits differ by {logits['max_abs']:.2g} at most, {logits['relative_rms']:.2%} rms; "
             f"{greedy['equal']} of {greedy['tokens']} greedy tokens equal"
+        )
+    if fidelity := result.get("conversations"):
+        click.echo(
+            f"{fidelity['tokens']} next tokens of answers: KL divergence {fidelity['mean_kl_divergence']:.2g} in the "
+            f"mean, {fidelity['p99_kl_divergence']:.2g} at the 99th percentile; {fidelity['top_1_agreement']:.2%} of "
+            "the likeliest tokens equal"
         )
     click.echo(f"parity written to {bundle / MANIFEST_NAME}")
 

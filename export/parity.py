@@ -2,6 +2,7 @@
 
 Prompts are random tokens and random pictures: parity asks whether two programs compute the same, not whether the answer
 is good. A float32 bundle must agree to rounding; a quantised one is held to limits that only a broken graph exceeds.
+What quantisation costs is measured on conversations instead (`fidelity.py`) and not judged.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from appliance.medgemma.bundle import MANIFEST_NAME, Manifest, load_bundle, manifest_to_json
+from appliance.medgemma.bundle import MANIFEST_NAME, Bundle, Manifest, load_bundle, manifest_to_json
 from appliance.medgemma.spec import GemmaSpec
 from export.bundle_session import BundleSession, image_blocks
+from export.conversations import make_conversations
 from export.errors import ParityError
+from export.fidelity import BundlePredictor, ReferencePredictor, kl_divergence, measure_fidelity
 from export.reference import Reference
 from export.staging import replace_file
 
@@ -42,7 +45,9 @@ class ParityCase:
     """Number of pictures in it, the first ones of the set."""
 
 
-def verify_bundle(path: Path, checkpoint: Path, *, seed: int = 0, threads: int = 0) -> dict[str, Any]:
+def verify_bundle(
+    path: Path, checkpoint: Path, *, seed: int = 0, threads: int = 0, pictures: int = 0
+) -> dict[str, Any]:
     """Compare a bundle with its checkpoint and write the result into its manifest.
 
     Args:
@@ -50,6 +55,7 @@ def verify_bundle(path: Path, checkpoint: Path, *, seed: int = 0, threads: int =
         checkpoint: Folder of the checkpoint that it was made from.
         seed: Of the prompts and pictures.
         threads: For ONNX Runtime; 0 for one a core.
+        pictures: Drawings to hold conversations about; 0 for none.
 
     Returns:
         What was written.
@@ -77,13 +83,54 @@ def verify_bundle(path: Path, checkpoint: Path, *, seed: int = 0, threads: int =
         features = session.image_features(pixel_values)
         result["image_features"] = _difference(features, reference.image_features(pixel_values))
     result["cases"] = [_compare(case, session, reference, pixel_values, features) for case in make_cases(spec, rng)]
+    if pictures:
+        theirs = ReferencePredictor(reference, spec.tokens.image_token_id)
+        conversations = make_conversations(bundle, pictures)
+        result["conversations"] = measure_fidelity(BundlePredictor(session), theirs, conversations)
     result["failures"] = find_failures(bundle.manifest, result)
     result["passed"] = not result["failures"]
-    manifest = msgspec.structs.replace(bundle.manifest, parity=result)
-    replace_file(path / MANIFEST_NAME, manifest_to_json(manifest))
+    _write_result(bundle, result)
     if result["failures"]:
         raise ParityError(f"{path} does not agree with {checkpoint}: {result['failures'][0]}.")
     return result
+
+
+def compare_bundles(
+    path: Path, reference: Path, *, threads: int = 0, pictures: int = 12, questions: int = 1
+) -> dict[str, Any]:
+    """Measure a bundle beside another one of the same checkpoint, without torch, and write that into its manifest.
+
+    Args:
+        path: The bundle.
+        reference: A bundle in higher precision, best float32.
+        threads: For ONNX Runtime; 0 for one a core.
+        pictures: Drawings to hold conversations about.
+        questions: Asked about each, besides its assessment.
+
+    Returns:
+        What was written.
+
+    Raises:
+        BundleError: One of them is damaged.
+        ParityError: They are of different checkpoints.
+    """
+    bundle, other = load_bundle(path), load_bundle(reference)
+    if bundle.manifest.source.files != other.manifest.source.files:
+        raise ParityError(f"{path} and {reference} were not made from the same checkpoint.")
+    ours, theirs = (BundlePredictor(BundleSession(one, threads=threads)) for one in (bundle, other))
+    precision = other.manifest.precision
+    result: dict[str, Any] = {
+        "reference": f"bundle: decoder {precision.decoder}, embedding {precision.embedding}, vision {precision.vision}",
+        "runtime": f"onnxruntime {onnxruntime.__version__}",
+        "conversations": measure_fidelity(ours, theirs, make_conversations(bundle, pictures, questions)),
+    }
+    _write_result(bundle, result)
+    return result
+
+
+def _write_result(bundle: Bundle, result: dict[str, Any]) -> None:
+    manifest = msgspec.structs.replace(bundle.manifest, parity=result)
+    replace_file(bundle.path / MANIFEST_NAME, manifest_to_json(manifest))
 
 
 def make_cases(spec: GemmaSpec, rng: np.random.Generator) -> list[ParityCase]:
@@ -209,15 +256,7 @@ def _difference(ours: Floats, theirs: Floats) -> dict[str, float]:
 
 def _agreement(ours: Floats, theirs: Floats) -> dict[str, float]:
     """Measure how often the likeliest word is the same, and the mean divergence of the distributions in nats."""
-    log_ours, log_theirs = _log_softmax(ours), _log_softmax(theirs)
-    divergence = np.sum(np.exp(log_theirs) * (log_theirs - log_ours), axis=-1)
     return {
         "top_1_agreement": float(np.mean(ours.argmax(-1) == theirs.argmax(-1))),
-        "mean_kl_divergence": float(np.mean(divergence)),
+        "mean_kl_divergence": float(np.mean(kl_divergence(ours, theirs))),
     }
-
-
-def _log_softmax(logits: Floats) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
