@@ -97,7 +97,7 @@ def page(content: dict[str, Any], peer_names: Sequence[str]) -> str:
         "",
         table(content["figures"], OURS, peer_names),
         "",
-        *notes(content["figures"]),
+        *notes(content["figures"], content["timings"]),
         *content["missing"],
         *([f"It broke off: {content['failure']}"] if content["failure"] else []),
     ]

@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 
 from harness.engine import Engine, Order, Timing
 
-ENGINES: Final = ("ours", "llama_cpp", "openvino", "fake")
+ENGINES: Final = ("ours", "llama_cpp", "fake")
 """Modules of `harness.engines`; each has `load(**options) -> Engine`."""
 
 

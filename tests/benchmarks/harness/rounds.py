@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from tokenizers import Tokenizer
 
@@ -95,8 +95,7 @@ class _Round:
 
     def run(self, commands: Sequence[EngineCommand]) -> None:
         with ExitStack() as stack:
-            # Files first: a start is warm, and no figure waits for the disk.
-            engines = [stack.enter_context(self._start(command, "warm")) for command in commands]
+            engines = [self._start(command, "warm", stack) for command in commands]
             steps = {"prefill": self._prefill, "decode": self._decode, "assessment": self._assess, "busy": self._busy}
             for group, step in steps.items():
                 for engine in engines if group in self._plan.groups else ():
@@ -109,13 +108,15 @@ class _Round:
         for command in commands:
             for path in command.files:
                 _forget(path)
-            self._start(command, "cold").stop()
+            with ExitStack() as stack:
+                self._start(command, "cold", stack)
 
-    def _start(self, command: EngineCommand, state: str) -> EngineProcess:
+    def _start(self, command: EngineCommand, state: Literal["warm", "cold"], stack: ExitStack) -> EngineProcess:
+        """Start an engine that the stack will end."""
         if state == "warm":
             for path in command.files:
                 _read(path)
-        engine = EngineProcess(command, self._plan.folder / "engines.log")
+        engine = stack.enter_context(EngineProcess(command, self._plan.folder / "engines.log"))
         self._results.facts[command.name] = engine.facts
         self._add(f"start_{state}", engine, engine.start_s)
         short = self._ask(engine, Order(prompt=text_of(SHORTEST, self._seed + 1, self._plan.tokenizer), tokens=1))
