@@ -1,15 +1,19 @@
 """What the kiosk's tests share: a clock and a camera that obey, drawn pictures, and a station around a real engine."""
 
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
 from appliance.camera.protocol import Camera
 from appliance.camera.replay import ReplayCamera
+from appliance.camera.selection import CameraRole, CameraSet
 from appliance.errors import CameraError
 from appliance.service.station import EngineClientLike, Station
 from appliance.types import Frame
@@ -58,6 +62,52 @@ class ObedientCamera:
 
     def close(self) -> None:
         self.is_plugged = False
+
+
+class RoleCamera(ObedientCamera):
+    """One of several obedient cameras, with a button on its body."""
+
+    def __init__(self, clock: ManualClock, numbers: Iterator[int], on_press: Callable[[float], None]) -> None:
+        super().__init__(clock)
+        self._numbers = numbers
+        self.press = on_press
+        self.is_held = False
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Happens while somebody waits for a frame."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def take(self) -> Frame:
+        number = next(self._numbers)
+        content = b"\xff\xd8\xff" + f"{self.subject} {number}".encode()
+        self._newest = replace(super().take(), content=content, sequence=number)
+        return self._newest
+
+    def frame(self, after: int, timeout_s: float) -> Frame | None:
+        self.meanwhile()
+        return super().frame(after, timeout_s)
+
+    def hold_series(self, *, is_held: bool) -> None:
+        self.is_held = is_held
+
+
+def two_cameras(clock: ManualClock) -> tuple[CameraSet, dict[CameraRole, RoleCamera]]:
+    """Make an overview camera and a dermatoscope, and the set of both."""
+    numbers, made = itertools.count(), {}
+
+    def maker(role: CameraRole) -> Callable[[Callable[[float], None]], RoleCamera]:
+        def make(on_press: Callable[[float], None]) -> RoleCamera:
+            made[role] = RoleCamera(clock, numbers, on_press)
+            return made[role]
+
+        return make
+
+    roles: tuple[CameraRole, ...] = ("overview", "dermatoscope")
+    return CameraSet({role: maker(role) for role in roles}, held=frozenset({"dermatoscope"})), made
 
 
 def picture(colour: str, size: tuple[int, int] = (96, 72)) -> bytes:

@@ -92,6 +92,7 @@ class Captures:
         self._lock = threading.RLock()
         self._current: Encounter | None = None
         self._on_screen_since_s = 0.0
+        self._is_locked = False
         self._last_kept_sequence = -1
 
     @property
@@ -103,11 +104,12 @@ class Captures:
         """Return the encounter on the screen, if it was there at `moment_s` of the clock's monotonic time.
 
         Raises:
-            EncounterClosedError: There is none, or it came after that.
+            EncounterClosedError: There is none, it came after that, or the screen is locked.
         """
         with self._lock:
             if self._current is None:
                 raise EncounterClosedError("No visit is open, so no photo was kept.")
+            self._require_shutter(self._current.encounter_id)
             if moment_s <= self._on_screen_since_s:
                 raise EncounterClosedError("The button was pressed before this visit was opened; no photo was kept.")
             return self._current
@@ -121,6 +123,18 @@ class Captures:
             self._on_screen_since_s = self._clock.monotonic_s()
             return self._current
 
+    def lock_screen(self) -> None:
+        """Hide the encounter: until the screen is unlocked no shutter fires, and a photo on its way is discarded."""
+        with self._lock:
+            self._is_locked = True
+
+    def unlock_screen(self) -> None:
+        """Show the encounter again; what the camera saw before that is not kept for it."""
+        with self._lock:
+            if self._is_locked:
+                self._is_locked = False
+                self._on_screen_since_s = self._clock.monotonic_s()
+
     def close_encounter(self, encounter_id: str) -> None:
         """Take an encounter off the screen, if it is there, and let go of its photos."""
         with self._lock:
@@ -132,12 +146,13 @@ class Captures:
         """Keep the camera's newest frame for an encounter.
 
         Raises:
-            EncounterClosedError: The encounter was not on the screen when the shutter fired, or left it meanwhile.
+            EncounterClosedError: The encounter was not on the screen when the shutter fired, left it meanwhile, or the
+                screen is locked.
             StaleFrameError: The newest frame is older than 500 ms or than the encounter, or was kept before.
             CameraError: The camera is gone.
             LimitError: There is no room.
         """
-        self._require(encounter_id)
+        self._require_shutter(encounter_id)
         frame = self._fresh_frame()
         image = CapturedImage(
             capture_id=uuid.uuid4().hex,
@@ -150,7 +165,7 @@ class Captures:
         )
         with self._lock:
             # The visit may have been closed while the camera was asked: then the photo belongs to nobody.
-            self._require(encounter_id)
+            self._require_shutter(encounter_id)
             self._check_fresh(frame)
             self._store.keep(image)
             self._last_kept_sequence = frame.sequence
@@ -179,6 +194,11 @@ class Captures:
     def _require(self, encounter_id: str) -> None:
         if self._current is None or self._current.encounter_id != encounter_id:
             raise EncounterClosedError("This visit is closed, so no photo was kept.")
+
+    def _require_shutter(self, encounter_id: str) -> None:
+        self._require(encounter_id)
+        if self._is_locked:
+            raise EncounterClosedError("The screen is locked, so no photo was kept.")
 
     def _fresh_frame(self) -> Frame:
         after = self._last_kept_sequence
