@@ -147,13 +147,20 @@ def swap_data_keys(connection: sqlite3.Connection, rng: random.Random, visits: l
         connection.execute("UPDATE data_key SET sealed = ? WHERE owner_id = ?", (value, owner_id))
 
 
+EDITS = (
+    "recorded_at = '2020-01-01T00:00:00.000+00:00'",
+    "operator_id = NULL",
+    "date_confirmed = 1 - date_confirmed",
+    "revision = revision + 1",
+    "sequence = sequence - 1",
+)
+
+
 def edit_clear_column(connection: sqlite3.Connection, rng: random.Random, visits: list[Visited]) -> None:
     """Date, author or number of a record."""
     kind, id_of = _TABLES[rng.choice(list(_TABLES))]
-    edits = ("recorded_at = '2020-01-01T00:00:00.000+00:00'", "operator_id = NULL", "date_confirmed = 1 - date_confirmed",
-             "revision = revision + 1", "sequence = sequence - 1")  # fmt: skip
     record_id = id_of(rng.choice(visits))
-    connection.execute(f"UPDATE {kind.TABLE} SET {rng.choice(edits)} WHERE {kind.ID_COLUMN} = ?", (record_id,))
+    connection.execute(f"UPDATE {kind.TABLE} SET {rng.choice(EDITS)} WHERE {kind.ID_COLUMN} = ?", (record_id,))
 
 
 ATTACKS: list[Attack] = [

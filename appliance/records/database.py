@@ -85,6 +85,9 @@ def connect(folder: Path, *, is_read_only: bool = False, durability: Durability 
             state="damaged",
             action="Have the technician look at the disk, then start the station again; nothing is lost by that.",
         )
+    if not is_read_only:
+        # SQLite would make it readable for others; its journal takes the database's mode.
+        path.touch(mode=0o600)
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=0
     )

@@ -1,0 +1,110 @@
+"""C1: whoever takes the disk, and the memory's leavings on it, finds nothing that was told to the station."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from records_boxes import LEAD_PIN, Box, assess, described, new_box, photo
+
+from appliance.records.content import (
+    ChecklistAnswerContent,
+    ConsentContent,
+    DecisionContent,
+    EncounterContent,
+    FollowUpContent,
+    LesionContent,
+    OutcomeContent,
+    ReportContent,
+    SubjectContent,
+)
+from appliance.records.drafts import Drafts
+from appliance.records.store import new_id
+
+
+def marked_visit(box: Box, number: int) -> None:
+    """Put a mark into every field that takes words, and one into the photo."""
+    store, lead_id, mark = box.store, box.lead.user_id, f"CANARY{number:04d}"
+    subject_id, encounter_id = new_id(), new_id()
+    content = photo(f"{mark}-pixels")
+    store.add_all(
+        [
+            (
+                SubjectContent(pseudonym=f"{mark}-p", name=f"{mark}-n", local_number=f"{mark}-l", contact=f"{mark}-c"),
+                subject_id,
+                {},
+                None,
+            ),
+            (EncounterContent(reason=f"{mark}-r", history=f"{mark}-h"), encounter_id, {"subject_id": subject_id}, None),
+            (described(content), new_id(), {"encounter_id": encounter_id}, content),
+            (
+                ConsentContent(tiers=frozenset({"care"}), language=f"{mark}-g"),
+                new_id(),
+                {"subject_id": subject_id},
+                None,
+            ),
+            (
+                LesionContent(
+                    body_site_code="368208006", body_site_display=f"{mark}-b", tracking_uid="2.25.42", where=f"{mark}-w"
+                ),
+                new_id(),
+                {"subject_id": subject_id},
+                None,
+            ),
+        ],
+        lead_id,
+    )
+    Drafts(store).save(encounter_id, "history", {"words": f"{mark}-d"}, lead_id)
+    assess(box, encounter_id, f"{mark}-a")
+    for filled in (
+        ChecklistAnswerContent(checklist="7-point", question="itch", answer=f"{mark}-k"),
+        DecisionContent(urgency="urgent", plan=f"{mark}-pl", reason=f"{mark}-re"),
+        ReportContent(payload=f"{mark}-pay".encode()),
+        FollowUpContent(due_on="2026-12-24", reason=f"{mark}-f"),
+        OutcomeContent(words=f"{mark}-o", said_by=f"{mark}-s"),
+    ):
+        store.add(filled, lead_id, encounter_id=encounter_id)
+
+
+def leaks(folder: Path, secrets: list[str]) -> list[str]:
+    """Search every byte of every file, and every name."""
+    found = []
+    for path in folder.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        for secret in secrets:
+            forms = (secret.encode(), secret.encode().hex().encode(), secret.encode("utf-16-le"))
+            found += [f"{secret} in {path.name}" for form in forms if form in content]
+            if secret in str(path.relative_to(folder)):
+                found.append(f"{secret} in a name")
+    return found
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_nothing_that_was_told_lies_on_the_disk(tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    box = new_box(tmp_path / "records")
+    for number in range(count):
+        marked_visit(box, number)
+        if number % 25 == 24:
+            record = box.store.all_readable(SubjectContent)[-1]
+            box.store.revise(record, SubjectContent(pseudonym="CANARY-revised"), box.lead.user_id)
+            box = box.reopen(is_unlocked=number % 2 == 0)
+            box.store.unlock(box.phrase())
+    assert len(box.store.index.find("CANARY", limit=2 * count)) == count
+    words = [*box.made.sheets, box.made.phrase, *box.made.phrase.split("-"), LEAD_PIN]
+    private_key = box.made.clinic_key.private_key.private_bytes_raw().hex()
+    secrets = ["CANARY", *words, private_key]
+    # Open and in the middle of things, then closed.
+    assert leaks(tmp_path, secrets) == []
+    keys = [bytes(key) for key in box.store.saver.keyring._opened.values()]
+    box.store.close()
+    assert leaks(tmp_path, secrets) == []
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert len(keys) > 10
+    assert [key for key in [*keys, bytes.fromhex(private_key)] if key in written] == []
+    assert [record.message for record in caplog.records if "CANARY" in record.getMessage()] == []
+
+
+def test_control_the_search_finds_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"...CANARY...")
+    (tmp_path / "CANARY.jpg").write_bytes("CANARY".encode("utf-16-le"))
+    assert len(leaks(tmp_path, ["CANARY"])) == 3
