@@ -10,3 +10,5 @@ echo 'transformers>=5' | uv pip compile $flags pyproject.toml --extra cpu --extr
 echo 'torch==2.13.0+cpu' | uv pip compile $flags - -c requirements/dev.txt -o requirements/torch-cpu.txt
 # Without the extra wheel folder, or the CPU build would be pinned here too.
 echo 'torch==2.13.0' | env -u UV_FIND_LINKS uv pip compile $flags - -c requirements/dev.txt -o requirements/torch.txt
+# The speech model's export, beside torch-cpu.txt or torch.txt in a virtual environment of its own.
+echo 'torch==2.13.0+cpu' | uv pip compile $flags --no-emit-package torch pyproject.toml --extra cpu --extra voice-export - -c requirements/torch-cpu.txt -o requirements/voice-export.txt
