@@ -4,6 +4,7 @@ The subject before the lenses is always the one of the visit on the screen, ever
 when it was taken, and things happen in any order, also while a shutter waits for its frame or a press for its turn.
 """
 
+import contextlib
 import hashlib
 import random
 from collections import Counter
@@ -133,6 +134,9 @@ class Clinic:
     def _press(self) -> None:
         """Press a button; it is dealt with now or later."""
         self._frame()
+        if self.chance.random() < 0.9:
+            with contextlib.suppress(DermstationError):
+                self.station.frame(-1, 0)
         source = self.chance.choice(SOURCES)
         role = self.chance.choice(ROLES) if source == "camera" else None
         self.waiting.append(Press(source=source, pressed_s=self.clock.passed_s, role=role))

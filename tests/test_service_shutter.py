@@ -55,6 +55,7 @@ def test_press_keeps_a_photo_for_the_visit_on_the_screen(
 ) -> None:
     encounter = station.open_encounter()
     frame = camera.take()
+    station.frame(-1, 0)
     outcome = station.shutter.handle(pressed(clock))
     assert outcome.image is not None
     assert outcome.image.content == frame.content
@@ -91,8 +92,21 @@ def test_old_press_is_nobodys(station: Station, camera: ObedientCamera, clock: M
     station.open_encounter()
     clock.passed_s += 1
     camera.take()
+    station.frame(-1, 0)
     assert station.shutter.handle(pressed(clock, PRESS_MAX_AGE_S + 0.01)).number == 0
     assert station.shutter.handle(pressed(clock, PRESS_MAX_AGE_S - 0.01)).image is not None
+
+
+def test_nothing_is_kept_while_the_live_picture_is_not_shown(
+    station: Station, camera: ObedientCamera, clock: ManualClock
+) -> None:
+    encounter = station.open_encounter()
+    camera.take()
+    station.frame(-1, 0)
+    clock.passed_s += 1.1
+    camera.take()
+    assert "live picture is not on the screen" in str(station.shutter.handle(pressed(clock)).sentence)
+    assert station.captures.images(encounter.encounter_id) == ()
 
 
 def test_button_of_a_camera_that_is_not_shown_shows_it_first(clock: ManualClock, tmp_path: Path) -> None:
@@ -101,6 +115,7 @@ def test_button_of_a_camera_that_is_not_shown_shows_it_first(clock: ManualClock,
     station.open_encounter()
     for camera in by_role.values():
         camera.take()
+    station.frame(-1, 0)
     press = Press(source="camera", pressed_s=clock.passed_s, role="dermatoscope")
     shown = station.shutter.handle(press)
     assert shown.sentence == "The dermatoscope is shown now. Press again to take the photo."
@@ -122,6 +137,7 @@ def test_grip_foot_and_body_reach_a_running_station(tmp_path: Path) -> None:
         clock.passed_s += 0.4  # a press is as old as the microcontroller says, and must not be older than the visit
         for number, switch in enumerate((Inputs.SHUTTER, Inputs.FOOT_SWITCH), 1):
             by_role["overview"].take()
+            station.frame(-1, 0)
             device.inputs.buttons = switch
             until(lambda number=number: station.shutter.outcome.number == number)  # type: ignore[misc] # bound now
             device.inputs.buttons = Inputs(0)

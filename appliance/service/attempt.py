@@ -25,6 +25,9 @@ class Engine(Protocol):
     def encode_image(self, content: bytes) -> EncodedImage:
         """Encode a photo now."""
 
+    def forget_images(self) -> None:
+        """Forget every photo."""
+
     def generate(self, messages: tuple[Message, ...], options: GenerationOptions) -> GenerationStream:
         """Start an answer."""
 

@@ -8,7 +8,7 @@ Source: `web/DESIGN.md`, "A waiting job is not a failed one"; MedGemma 1.5's mod
 import logging
 import queue
 import threading
-from typing import Final, Protocol, Self
+from typing import Final, Literal, Protocol, Self
 
 from appliance.assessment import AssessmentError
 from appliance.errors import DermstationError, EngineUnavailableError, ImageError, PromptError
@@ -42,7 +42,8 @@ class Questions:
         # Held from the look at the jobs to the new one: two screens must not ask the same thing twice.
         self._lock = threading.RLock()
         self._waiting: queue.Queue[tuple[Job, bytes] | None] = queue.Queue(_WAITING_MAX)
-        self._photos: queue.Queue[bytes | None] = queue.Queue(_WAITING_MAX)
+        # A photo to encode; FORGET for all of them to be forgotten; None for the thread to end.
+        self._photos: queue.Queue[bytes | Literal["forget"] | None] = queue.Queue(_WAITING_MAX)
         self._stop = threading.Event()
         self._threads = (
             threading.Thread(target=self._work, name="questions", daemon=True),
@@ -73,6 +74,15 @@ class Questions:
             self._photos.put_nowait(image.content)
         except queue.Full:
             logger.info("encoding on capture skipped: queue is full")
+
+    def forget_photos(self) -> None:
+        """Have the engine forget the photos of a visit that is over, in the background; never waits."""
+        try:
+            while self._photos.get_nowait() is not None:
+                pass
+            self._photos.put_nowait(None)  # it was the end of the thread: leave it there
+        except queue.Empty:
+            self._photos.put("forget")
 
     def assess(self, image: CapturedImage, *, again: bool = False) -> Job:
         """Ask for a photo's assessment; the job there is already is returned unless it failed and `again` is set."""
@@ -148,10 +158,14 @@ class Questions:
     def _encode(self) -> None:
         while (content := self._photos.get()) is not None and not self._stop.is_set():
             try:
-                if self._watch.status.state == "ready":
+                if self._watch.status.state != "ready":
+                    continue  # an engine that comes later knows no photos
+                if content == "forget":
+                    self._engine.forget_images()
+                else:
                     self._engine.encode_image(content)
             except DermstationError as error:
-                # Only a head start is lost: the question itself brings the photo again.
+                # Only a head start is lost: the question itself brings the photo again; a later photo pushes this out.
                 logger.info("encoding on capture failed: error=%s", error)
 
     def _work(self) -> None:

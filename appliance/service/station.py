@@ -25,6 +25,8 @@ from appliance.types import CapturedImage, Encounter, Frame
 from firmware_bridge.client import Dermatoscope
 
 _CAMERA_CHECK_S: Final = 0.05
+_SHOWN_S: Final = 1.0
+"""A screen that shows the live picture asks for the next frame sooner, however slow it is."""
 _CAMERA_STILL_S: Final = 2.0
 """A camera whose newest frame is older has frozen."""
 
@@ -52,6 +54,7 @@ class Station:
         self.microcontroller = microcontroller
         self._clock = clock or SystemClock()
         self.shutter = Shutter(self._fire, self._clock)
+        self._shown_s = -_SHOWN_S
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -86,6 +89,7 @@ class Station:
         self.captures.close_encounter(encounter_id)
         self._hold_series(is_held=False)
         self.questions.forget_encounter(encounter_id)
+        self.questions.forget_photos()
 
     def capture(self, encounter_id: str) -> CapturedImage:
         """Fire the shutter; the photo's encoding starts at once.
@@ -108,6 +112,11 @@ class Station:
         """Whose picture is on the screen."""
         return self.camera.selected if isinstance(self.camera, CameraSet) else "overview"
 
+    def show_next_camera(self) -> None:
+        """Put the next camera's picture on the screen, where there is more than one."""
+        if roles := self.camera_roles:
+            self.select_camera(roles[(roles.index(self.selected_camera) + 1) % len(roles)])
+
     def select_camera(self, role: CameraRole) -> None:
         """Put another camera's picture on the screen.
 
@@ -121,8 +130,10 @@ class Station:
     def _fire(self, press: Press) -> CapturedImage:
         """Do for a press of a button what a touch does, for the visit that it was meant for."""
         encounter = self.captures.on_screen_at(press.pressed_s)
+        if self._clock.monotonic_s() - self._shown_s > _SHOWN_S:
+            raise NotShownError("The live picture is not on the screen, so no photo was kept.")
         if press.role is not None and press.role != self.selected_camera:
-            # Nothing is kept unseen: the first press shows the picture, the next one keeps it.
+            # Nothing is kept unseen here either: the first press shows the picture, the next one keeps it.
             self.select_camera(press.role)
             raise NotShownError(f"The {ROLE_NAMES[press.role]} is shown now. Press again to take the photo.")
         return self.capture(encounter.encounter_id)
@@ -160,12 +171,15 @@ class Station:
         return job
 
     def frame(self, after: int, timeout_s: float) -> Frame | None:
-        """Return a frame newer than `after`, or None when there is none in time.
+        """Return a frame newer than `after` to be shown, or None when there is none in time.
 
         Raises:
             CameraError: The camera is gone.
         """
-        return self.camera.frame(after, timeout_s)
+        frame = self.camera.frame(after, timeout_s)
+        if frame is not None:
+            self._shown_s = self._clock.monotonic_s()
+        return frame
 
     def age_ms(self, frame: Frame) -> int:
         """Return how long ago a frame was taken, in milliseconds."""
@@ -192,4 +206,4 @@ class Station:
             return {"state": "off", "words": str(error)}
         if frame is None or self._clock.monotonic_s() - frame.captured_s > _CAMERA_STILL_S:
             return {"state": "off", "words": "Camera shows no new picture"}
-        return {"state": "ready", "words": "Camera ready"}
+        return {"state": "ready", "words": f"{ROLE_NAMES[self.selected_camera].capitalize()} ready"}

@@ -109,6 +109,8 @@ def wait_for_press(number: int, timeout_s: float = 10.0) -> dict[str, Any]:
     """Wait until so many presses of buttons were dealt with, and return what became of the last."""
     station, deadline_s = _station(), time.monotonic() + timeout_s
     while station.shutter.outcome.number < number and time.monotonic() < deadline_s:
+        with contextlib.suppress(CameraError):
+            station.frame(-1, _POLL_S)  # as the screen does, without which nothing is kept
         time.sleep(_POLL_S)
     outcome = station.shutter.outcome
     image = _described(outcome.image) if outcome.image is not None else {}

@@ -46,6 +46,7 @@ def _add_camera_routes(api: Blueprint, station: Station) -> None:
         if frame is None:
             return Response(status=HTTPStatus.NO_CONTENT)
         response = Response(frame.content, mimetype=frame.media_type)
+        response.headers["X-Presses"] = str(station.shutter.outcome.number)
         response.headers["X-Frame-Sequence"] = str(frame.sequence)
         response.headers["X-Captured-Age-Ms"] = str(station.age_ms(frame))
         return response
@@ -54,6 +55,18 @@ def _add_camera_routes(api: Blueprint, station: Station) -> None:
     def next_picture() -> Response:
         station.next_picture()
         return Response(status=HTTPStatus.NO_CONTENT)
+
+    @api.post("/api/camera/other")
+    def other_camera() -> Response:
+        station.show_next_camera()
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+    @api.get("/api/press")
+    def press() -> Response:
+        """What became of the last press of a button that is no touch."""
+        outcome = station.shutter.outcome
+        links = capture_links(outcome.image) if outcome.image is not None else {}
+        return jsonify(number=outcome.number, sentence=outcome.sentence, **links)
 
     @api.post("/api/encounters/<encounter_id>/captures")
     def capture(encounter_id: str) -> tuple[Response, int]:

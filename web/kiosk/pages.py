@@ -37,7 +37,12 @@ def create_pages(station: Station) -> Blueprint:
         images = station.captures.images(encounter_id)
         captures = [{**capture_links(image), "label": f"Photo {n}"} for n, image in enumerate(images, 1)]
         return render_template(
-            "kiosk/capture.html", encounter_id=encounter_id, captures=captures, is_replay=station.is_replay
+            "kiosk/capture.html",
+            encounter_id=encounter_id,
+            captures=captures,
+            is_replay=station.is_replay,
+            has_other_camera=len(station.camera_roles) > 1,
+            presses=station.shutter.outcome.number,
         )
 
     @pages.get("/encounters/<encounter_id>/captures/<capture_id>")

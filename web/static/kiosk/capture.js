@@ -1,7 +1,7 @@
 // The capture screen: live picture, shutter, kept photos.
 
 import { announce } from "./announce.js";
-import { ApiError, post } from "./api.js";
+import { ApiError, get, post } from "./api.js";
 import { Pager } from "./pager.js";
 import { Preview } from "./preview.js";
 import "./dialogs.js";
@@ -13,7 +13,7 @@ const live = document.getElementById("live");
 const shutter = document.getElementById("shutter");
 const say = document.getElementById("say");
 const trouble = document.getElementById("trouble");
-const preview = new Preview(document.getElementById("preview"));
+const preview = new Preview(document.getElementById("preview"), Number(live.dataset.presses));
 let isKeeping = false;
 let canKeep = false;
 
@@ -34,6 +34,18 @@ preview.addEventListener("still", () => look("still", "No new picture from the c
 preview.addEventListener("dark", (event) => {
   complain("");
   look("dark", event.detail);
+});
+
+// The button of a camera, of the dermatoscope, or the foot switch: the box has kept the photo, or says why not.
+preview.addEventListener("press", async () => {
+  if (isKeeping) return;
+  try {
+    const press = await get("/api/press");
+    if (press.page_url) location.assign(press.page_url);
+    else complain(press.sentence ?? "");
+  } catch (error) {
+    complain(error.message);
+  }
 });
 
 async function keep() {
@@ -75,14 +87,17 @@ document.addEventListener("click", (event) => {
   if (event.detail > 0 && pressed !== null && pressed.closest("dialog") === null) pressed.blur();
 });
 
-document.getElementById("next-picture")?.addEventListener("click", async () => {
+async function order(path) {
   try {
-    await post("/api/camera/next");
+    await post(path);
     complain("");
   } catch (error) {
     complain(error.message);
   }
-});
+}
+
+document.getElementById("next-picture")?.addEventListener("click", () => order("/api/camera/next"));
+document.getElementById("other-camera")?.addEventListener("click", () => order("/api/camera/other"));
 
 // A page that comes back from the browser's memory shows an old list and an old frame.
 addEventListener("pageshow", (event) => event.persisted && location.reload());

@@ -6,7 +6,10 @@ const RETRY_MS = 1000;
 const TIMEOUT_MS = 8000;
 const BEFORE_ANY = -1;
 
-/** Draws frames on a canvas; dispatches `live`, `still` and `dark` (detail: the box's sentence) as it goes. */
+/**
+ * Draws frames on a canvas; dispatches `live`, `still` and `dark` (detail: the box's sentence) as it goes, and `press` when
+ * a button that is no touch was dealt with since `presses`.
+ */
 export class Preview extends EventTarget {
   #canvas;
   #context;
@@ -14,9 +17,11 @@ export class Preview extends EventTarget {
   #controller = null;
   #isFrozen = false;
   #idle = 0;
+  #presses;
 
-  constructor(canvas) {
+  constructor(canvas, presses) {
     super();
+    this.#presses = presses;
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d", { alpha: false });
   }
@@ -71,12 +76,17 @@ export class Preview extends EventTarget {
       return;
     }
     const sequence = Number(response.headers.get("X-Frame-Sequence"));
+    const presses = Number(response.headers.get("X-Presses"));
     const bitmap = await createImageBitmap(await response.blob());
     this.#draw(bitmap);
     bitmap.close();
     this.#sequence = sequence;
     this.#idle = 0;
     this.#say("live");
+    if (presses !== this.#presses) {
+      this.#presses = presses;
+      this.#say("press");
+    }
   }
 
   #draw(bitmap) {
