@@ -61,6 +61,15 @@ class EngineClient:
         raise_refusal(status, body)
         return _decode(body, EncodedImage)
 
+    def forget_images(self, timeout_s: float = ENCODING_S) -> None:
+        """Have the engine forget every photo and what it read of them; the jobs that came before are done first.
+
+        Raises:
+            EngineUnavailableError: The engine is gone, loading, busy or silent.
+        """
+        status, body = self._exchange("DELETE", "/v1/images", timeout_s=timeout_s)
+        raise_refusal(status, body)
+
     def generate(
         self, messages: Sequence[Message], options: GenerationOptions, *, request_id: str | None = None
     ) -> GenerationStream:

@@ -13,6 +13,9 @@ from appliance.medgemma.bundle import Precision
 from appliance.medgemma.generation import Generation
 
 EngineStatus = Literal["loading", "ready", "failed"]
+SelfTest = Literal["waiting", "running", "passed", "failed", "none"]
+"""`none`: the bundle carries no golden answers. A model that is `ready` while this is `running` takes questions, and
+answers them once it has passed."""
 
 MODEL_ALIAS: Final = "dermstation"
 """Model name that means: whichever is loaded. The answer always carries its real name."""
@@ -54,7 +57,12 @@ class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
     status: EngineStatus
     model: ModelSummary | None = None
     providers: tuple[str, ...] = ()
-    """Execution providers that the decoder really got."""
+    """Execution providers that run nodes of the decoder, the one with most of them first."""
+    placement: dict[str, int] = {}
+    """Nodes of the decoder by execution provider."""
+    self_test: SelfTest = "none"
+    memory: str | None = None
+    """What was decided about memory, in one sentence."""
     queue: QueueState
     error: str | None = None
     """One sentence when the status is `failed`."""
@@ -81,3 +89,5 @@ class EncodedImage(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     """Image soft tokens that the photo becomes."""
     vision_s: float
+    read_ahead_tokens: int = 0
+    """Tokens that a prompt which begins with this photo need not wait for."""

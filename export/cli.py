@@ -85,18 +85,31 @@ class _Bar:
 @click.option(
     "--pictures", type=click.IntRange(min=0), default=12, show_default=True, help="Drawings that --verify talks about."
 )
-def export(checkpoint: str | None, output: Path | None, verify: Path | None, **options: Any) -> None:
+@click.option(
+    "--golden", type=click.Path(path_type=Path), metavar="BUNDLE", help="Write what the model says into its bundle."
+)
+def export(
+    checkpoint: str | None, output: Path | None, verify: Path | None, golden: Path | None, **options: Any
+) -> None:
     """Turn CHECKPOINT, a Hugging Face folder or hub id, into a bundle that the engine runs.
 
     With --verify, compare a bundle with its checkpoint stage by stage and write the result into the bundle; that
     needs torch and transformers. With another bundle as --reference, best one in float32, only next tokens are
     compared, and neither is needed.
+
+    With --golden, ask a finished bundle once and write its answers into it: the engine asks the same at every start,
+    and leaves a model that answers otherwise switched off.
     """
     reference, revision, pictures = options.pop("reference"), options.pop("revision"), options.pop("pictures")
     if verify is not None:
         if checkpoint is not None or output is not None or reference is None:
             raise click.UsageError("--verify BUNDLE takes --reference CHECKPOINT and nothing else.")
         _verify(verify, reference, revision, pictures)
+        return
+    if golden is not None:
+        if checkpoint is not None or output is not None:
+            raise click.UsageError("--golden BUNDLE takes nothing else.")
+        _record_golden(golden)
         return
     if checkpoint is None or output is None:
         raise click.UsageError("Give a CHECKPOINT and -o BUNDLE, or --verify BUNDLE --reference CHECKPOINT.")
@@ -138,6 +151,16 @@ def _verify(bundle: Path, reference: str, revision: str | None, pictures: int) -
             "the likeliest tokens equal"
         )
     click.echo(f"parity written to {bundle / MANIFEST_NAME}")
+
+
+def _record_golden(bundle: Path) -> None:
+    # Imported here: an export needs no ONNX Runtime.
+    from export.golden import record_golden_answers
+
+    for answer in record_golden_answers(bundle):
+        shown = "a picture and " if answer.image_file else ""
+        click.echo(f"{shown}{answer.prompt!r}: {len(answer.token_ids)} tokens")
+    click.echo(f"golden answers written to {bundle / MANIFEST_NAME}")
 
 
 def _read_card(path: Path | None) -> dict[str, Any] | None:

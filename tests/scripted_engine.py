@@ -42,6 +42,7 @@ from appliance.medgemma.generation import (
     Timings,
     TokenLogprob,
 )
+from appliance.medgemma.plan import MemoryPlan
 from appliance.medgemma.preprocess import PadToSquare
 from appliance.medgemma.spec import GemmaSpec, TokenSpec
 from appliance.medgemma.vision import ImageFeatures
@@ -74,7 +75,24 @@ class ScriptedModel:
         self.bundle = scripted_bundle(name, takes_images=takes_images)
         self.context_length = context_length
         self.load_s = 0.5
-        self.providers: tuple[str, ...] = ("CPUExecutionProvider",)
+        self.placement = {"CPUExecutionProvider": 1}
+        self.plan = MemoryPlan(
+            context_length=context_length,
+            keeps_vision=True,
+            prefix_bytes=0,
+            resident_bytes=0,
+            peak_bytes=0,
+            available_bytes=None,
+        )
+        self.golden_answers = 0
+        self.self_test_error: Exception | None = None
+        """Raised by the self-test."""
+        self.may_end_self_test = threading.Event()
+        self.may_end_self_test.set()
+        self.read: list[str] = []
+        """SHA-256 of every photo that was read ahead."""
+        self.forgotten = 0
+        """Calls of `forget`."""
         self.answer: str | None = None
         """What it says; `None` echoes the last user text, or gives `ASSESSMENT` when there is a schema."""
         self.thought = ""
@@ -126,6 +144,29 @@ class ScriptedModel:
             transform=PadToSquare(width_px=image.shape[1], height_px=image.shape[0]),
             vision_s=0.01,
         )
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return tuple(self.placement)
+
+    def prepare_schemas(self) -> None:
+        """There is no vocabulary."""
+
+    def self_test(self) -> int:
+        self.may_end_self_test.wait()
+        if self.self_test_error is not None:
+            raise self.self_test_error
+        return self.golden_answers
+
+    def read_ahead(self, messages: Sequence[Message], *, cancel: threading.Event | None = None) -> int:
+        images = [part for message in messages for part in message.parts if isinstance(part, ImagePart)]
+        self.read += [hashlib.sha256(image.content).hexdigest() for image in images]
+        return len(images) * TOKENS_PER_IMAGE
+
+    def forget(self) -> None:
+        self.forgotten += 1
+        self.encoded.clear()
+        self.read.clear()
 
     def check_prompt(self, messages: Sequence[Message]) -> int:
         if messages[-1].role != "user":

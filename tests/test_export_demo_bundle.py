@@ -22,7 +22,7 @@ _PICTURES_MAX_BYTES = 1_500_000
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[MedGemma]:
-    with MedGemma(load_bundle(bundle_path()), RuntimeOptions(threads=1)) as model:
+    with MedGemma.load(bundle_path(), RuntimeOptions(threads=1)) as model:
         yield model
 
 

@@ -40,7 +40,13 @@ _EXIT_CANCELLED = 130  # 128 + SIGINT, as shells report it
 @click.option("--allow-thought", is_flag=True, help="Let the model think first, even under a schema; never printed.")
 @click.option("--context-length", type=click.IntRange(min=1), help="Tokens of prompt and answer together.")
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads; one a core by default.")
-@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
 @click.pass_context
 def generate(ctx: click.Context, /, bundle: Path | None, *, as_json: bool, **values: Any) -> None:
     """Ask the model one question, with pictures or without."""

@@ -111,6 +111,16 @@ class Licence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     modification_statement: str
 
 
+class GoldenAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model says, greedily, on any machine where it is whole."""
+
+    prompt: str
+    image_file: str | None = None
+    """A photo among the bundle's files that stands before the prompt."""
+    token_ids: tuple[int, ...]
+    """The first tokens of the answer."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `bundle.json`."""
 
@@ -132,6 +142,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Every file beside `bundle.json`."""
     warning: str | None = None
     """A sentence that every face shows beside the model's text, such as that the model is a demonstration."""
+    golden_answers: tuple[GoldenAnswer, ...] = ()
+    """What the engine asks itself at its start; `dermstation selftest --record` writes them."""
     parity: dict[str, Any] | None = None
     """Result of `dermstation export --verify`."""
     card: dict[str, Any] | None = None
@@ -139,7 +151,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle whose every file has been checked."""
+    """A bundle; from `load_bundle`, one whose every file has been checked."""
 
     path: Path
     manifest: Manifest
@@ -173,6 +185,18 @@ def load_bundle(path: Path) -> Bundle:
         BundleError: A file is missing, extra, changed, a link, or larger than recorded; or `bundle.json` is not one
             that this version reads.
     """
+    bundle = read_bundle(path)
+    for name in bundle.manifest.files:
+        check_file(bundle, name)
+    return bundle
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read what a bundle says of itself; each of its files must still pass `check_file` before it is opened.
+
+    Raises:
+        BundleError: A file is missing or extra, or `bundle.json` is not one that this version reads.
+    """
     content = _read_manifest(path)
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
@@ -183,7 +207,7 @@ def load_bundle(path: Path) -> Bundle:
             f"The bundle {path} has format {manifest.schema_version}; this version reads {SCHEMA_VERSION}."
         )
     _check_references(path, manifest)
-    _check_files(path, manifest)
+    _check_names(path, manifest)
     return Bundle(path=path, manifest=manifest, sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -215,6 +239,7 @@ def _read_manifest(path: Path) -> bytes:
 def _check_references(path: Path, manifest: Manifest) -> None:
     """Every file that the manifest names must be one that it lists, so that nothing unchecked is opened."""
     named = {*manifest.graphs.values(), manifest.tokenizer_file, manifest.licence.notice_file}
+    named |= {golden.image_file for golden in manifest.golden_answers if golden.image_file is not None}
     for name in sorted(named - manifest.files.keys()):
         raise BundleError(f"The bundle {path} names {name} but does not list it.")
     for graph in ("embedding", "decoder"):
@@ -222,7 +247,16 @@ def _check_references(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"The bundle {path} has no {graph} graph.")
 
 
-def _check_files(path: Path, manifest: Manifest) -> None:
+def check_file(bundle: Bundle, name: str) -> None:
+    """Compare one file of a bundle with its record, from end to end.
+
+    Raises:
+        BundleError: It is changed, a link, or of another size.
+    """
+    _check_file(bundle.path / name, bundle.manifest.files[name])
+
+
+def _check_names(path: Path, manifest: Manifest) -> None:
     for name in manifest.files:
         if name != os.path.basename(name) or name in {MANIFEST_NAME, ".", ".."}:
             raise BundleError(f"The bundle {path} lists {name!r}, which is not a plain file name.")
@@ -231,8 +265,6 @@ def _check_files(path: Path, manifest: Manifest) -> None:
         raise BundleError(f"The bundle {path} is damaged: {name} is missing.")
     for name in sorted(present - manifest.files.keys()):
         raise BundleError(f"The bundle {path} holds {name}, which it does not list; remove it or export again.")
-    for name, record in manifest.files.items():
-        _check_file(path / name, record)
 
 
 def _check_file(path: Path, record: FileRecord) -> None:

@@ -4,7 +4,7 @@ It does not choose tokens. Positions count from 0 at `<bos>`; the cache's length
 begin with alike is read once: the photo of one question is still there for the next (`prefixes.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,11 @@ class Decoder:
         self._bind_logits()
 
     @property
+    def placement(self) -> Mapping[str, int]:
+        """Nodes of the graph by the execution provider that runs them."""
+        return self._session.placement
+
+    @property
     def room(self) -> int:
         """Tokens that still fit into the cache."""
         return self._cache.context_length - self._cache.length
@@ -108,6 +113,12 @@ class Decoder:
         snapshot = self._cache.copy(length)
         if snapshot is not None:
             self._prefixes.keep(tuple(self._keys[:length]), snapshot)
+
+    def forget(self) -> None:
+        """Forget what was read, in the cache and in the kept prefixes, and give its memory back."""
+        self._prefixes.clear()
+        self._keys.clear()
+        self._cache.forget()
 
     def append(self, token_ids: Sequence[int], brake: Brake) -> NDArray[np.float32]:
         """Append tokens and return the logits of the next: float32 [V], overwritten by the next run.

@@ -10,22 +10,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from appliance.errors import EngineUnavailableError, PromptError
-from appliance.medgemma.bundle import Bundle, load_bundle
+from appliance.medgemma.bundle import Bundle, read_bundle
 from appliance.medgemma.generation import Generation, GenerationOptions, Message, Piece
 from appliance.medgemma.interrupt import Interrupt
-from appliance.medgemma.parts import Parts, open_parts
+from appliance.medgemma.parts import Parts, Settings, open_parts
+from appliance.medgemma.plan import MemoryPlan, available_bytes, plan_memory
 from appliance.medgemma.prompt import Prompt
+from appliance.medgemma.providers import Provider
 from appliance.medgemma.run import Run, check_options
+from appliance.medgemma.self_test import check_golden_answers
 from appliance.medgemma.sessions import Brake, Compute, InterruptedRunError, available_cores
 from appliance.medgemma.vision import ImageFeatures
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_CONTEXT_LENGTH = 4096
-"""Tokens: a dozen photos and their questions; 1.1 GB of cache at the 4B shape once it is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,56 +35,69 @@ class RuntimeOptions:
     threads: int | None = None
     """Compute threads; `None` is one a physical core that this process may use."""
     context_length: int | None = None
-    """Tokens in the KV cache; `None` is 4096, or what the model allows if that is less."""
+    """Tokens in the KV cache; `None` is 4096, or less where the model or the board's memory allows no more."""
     prefill_chunk_tokens: int = 512
     """Prompt tokens in one run of the decoder; an image is never split, so a chunk may be longer."""
     feature_cache_images: int = 16
     """Photos whose features are kept."""
-    prefix_cache_bytes: int = 320 << 20
-    """Memory for the beginnings of prompts that were read ahead: at the 4B shape, four photos'."""
-    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    prefix_cache_bytes: int | None = None
+    """Memory for the beginnings of prompts that were read ahead; `None` is that of four photos, or what there is."""
+    provider: Provider = "auto"
+    available_bytes: int | None = None
+    """Memory that the model may take; `None` is what the board has free."""
 
 
 class MedGemma:
     """A loaded model; a context manager. `encode_image` and `generate` may be called from different threads."""
 
-    def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
-        """Open a checked bundle; `load` is the usual way in.
-
-        Raises:
-            BundleError: A part of it does not open.
-        """
-        limit = bundle.manifest.architecture.text.max_position_embeddings
-        compute = Compute(threads=options.threads or available_cores(), provider=options.provider)
+    def __init__(self, bundle: Bundle, plan: MemoryPlan, parts: Parts, load_s: float) -> None:
+        """Put opened parts together; `load` is the way in."""
         self.bundle = bundle
-        self.context_length = min(options.context_length or DEFAULT_CONTEXT_LENGTH, limit)
+        self.plan = plan
+        """What was decided about memory."""
+        self.context_length = plan.context_length
         """Tokens that a prompt and its answer may have together."""
-        self.load_s = 0.0
+        self.placement = dict(parts.placement)
+        """Nodes of the decoder by the execution provider that runs them."""
+        self.load_s = load_s
         """Seconds that `load` took."""
-        self._open_parts: Parts | None = open_parts(
-            bundle,
-            compute,
-            context_length=self.context_length,
-            chunk_tokens=options.prefill_chunk_tokens,
-            feature_cache_images=options.feature_cache_images,
-            prefix_bytes=options.prefix_cache_bytes,
-        )
-        self.providers = self._open_parts.providers
-        """The execution providers that the decoder's session really got."""
+        self._open_parts: Parts | None = parts
         self._turn = threading.Lock()
 
     @classmethod
     def load(cls, path: Path, options: RuntimeOptions | None = None) -> Self:
-        """Check a bundle from end to end and open it.
+        """Plan the memory, check a bundle from end to end and open it.
 
         Raises:
             BundleError: The bundle is missing, damaged or does not open.
+            EngineUnavailableError: There is too little memory for it; nothing was opened.
         """
         started_s = time.monotonic()
-        model = cls(load_bundle(path), options or RuntimeOptions())
-        model.load_s = time.monotonic() - started_s
-        logger.info("bundle loaded name=%s load_s=%.2f", model.bundle.manifest.name, model.load_s)
+        options = options or RuntimeOptions()
+        bundle = read_bundle(path)
+        available = options.available_bytes if options.available_bytes is not None else available_bytes()
+        plan = plan_memory(
+            bundle.manifest,
+            available,
+            context_length=options.context_length,
+            chunk_tokens=options.prefill_chunk_tokens,
+        )
+        logger.info("memory planned: %s", plan.sentence)
+        compute = Compute(threads=options.threads or available_cores(), provider=options.provider)
+        settings = Settings(
+            chunk_tokens=options.prefill_chunk_tokens,
+            feature_cache_images=options.feature_cache_images,
+            prefix_bytes=options.prefix_cache_bytes,
+        )
+        parts = open_parts(bundle, compute, plan, settings)
+        model = cls(bundle, plan, parts, time.monotonic() - started_s)
+        logger.info("bundle loaded name=%s load_s=%.2f", bundle.manifest.name, model.load_s)
         return model
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers that run nodes of the decoder, the one with most of them first."""
+        return tuple(sorted(self.placement, key=lambda name: -self.placement[name]))
 
     def __enter__(self) -> Self:
         return self
@@ -173,6 +186,22 @@ class MedGemma:
         constraint = None if options.json_schema is None else parts.constraints.compile(options.json_schema)
         run = Run(prompt, options, parts.tokenizer, self.bundle.manifest.architecture.tokens, constraint)
         return self._answer(parts, run, cancel)
+
+    def self_test(self) -> int:
+        """Compare the model with the golden answers of its bundle; returns how many there were.
+
+        Raises:
+            SelfTestError: It does not answer as it did when the bundle was made.
+        """
+        return check_golden_answers(self)
+
+    def forget(self) -> None:
+        """Forget every photo and prompt, once a run that has begun is over, and give their memory back."""
+        parts = self._parts
+        if parts.vision is not None:
+            parts.vision.forget()
+        with self._turn:
+            parts.decoder.forget()
 
     def close(self) -> None:
         """Free the sessions and the cache, once a run that has begun is over; the model takes no new one."""

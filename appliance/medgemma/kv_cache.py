@@ -65,6 +65,7 @@ class KvCache:
         self.sliding_length = sliding_length(spec.sliding_window, context_length, longest_run, device)
         """W: tokens that fit into the sliding layers' buffers."""
         self._sliding_layers = {layer for layer, kind in enumerate(spec.layer_types) if kind == "sliding_attention"}
+        self._memories: list[mmap.mmap] = []
         self._arrays: dict[Layer, NDArray[np.float32]] = {}
         self._values: dict[Layer, ort.OrtValue] = {}
         for layer in range(spec.num_hidden_layers):
@@ -99,6 +100,12 @@ class KvCache:
         """Forget everything."""
         self.length = self.sliding_start = 0
 
+    def forget(self) -> None:
+        """Forget everything, and give the memory that it lay in back to the kernel, which hands it out zeroed."""
+        self.clear()
+        for memory in self._memories:
+            memory.madvise(mmap.MADV_DONTNEED)
+
     def copy(self, length: int) -> KvSnapshot | None:
         """Copy the first tokens; `None` where the sliding layers have forgotten some of them, or on a device."""
         if length > self.length or self.sliding_start > 0 or not self._arrays:
@@ -119,20 +126,22 @@ class KvCache:
         if device == "cuda":
             self._values[layer] = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device)
             return
-        self._arrays[layer] = _lazy_zeros(shape)
+        memory = _lazy_zeros(shape)
+        self._memories.append(memory)
+        self._arrays[layer] = np.frombuffer(memory, dtype=np.float32).reshape(shape)
         # Refers to the array's memory and keeps it alive.
         self._values[layer] = ort.OrtValue.ortvalue_from_numpy(self._arrays[layer])
 
 
-def _lazy_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return float32 zeros whose memory is taken page by page as it is written.
+def _lazy_zeros(shape: tuple[int, ...]) -> mmap.mmap:
+    """Return zeros for float32 of a shape, whose memory is taken page by page as it is written.
 
     numpy asks for huge pages, and a head's first token would take 2 MB: 540 MB at the 4B shape for one token.
     """
     size_bytes = int(np.prod(shape)) * np.dtype(np.float32).itemsize
     memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, dtype=np.float32).reshape(shape)
+    return memory
 
 
 def sliding_length(window: int, context_length: int, longest_run: int, device: Literal["cpu", "cuda"]) -> int:

@@ -1,15 +1,31 @@
 """What a checked bundle becomes when it is opened: the parts that one generation goes through, in that order."""
 
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from appliance.errors import PromptError
-from appliance.medgemma.bundle import Bundle
+from appliance.errors import BundleError, PromptError
+from appliance.medgemma.bundle import Bundle, check_file
 from appliance.medgemma.constraint import ConstraintCompiler
 from appliance.medgemma.decoder import Decoder
+from appliance.medgemma.plan import MemoryPlan
 from appliance.medgemma.prompt import PromptBuilder
+from appliance.medgemma.providers import is_placed
 from appliance.medgemma.sessions import Brake, Compute, Session
 from appliance.medgemma.tokenizer import Tokenizer
 from appliance.medgemma.vision import ImageFeatures, VisionEncoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the plan leaves open."""
+
+    chunk_tokens: int
+    """Prompt tokens in one run of the decoder."""
+    feature_cache_images: int
+    """Photos whose features are kept."""
+    prefix_bytes: int | None
+    """For prompts that were read ahead; `None` leaves it to the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +38,8 @@ class Parts:
     """`None` for a text-only bundle."""
     decoder: Decoder
     constraints: ConstraintCompiler
-    providers: tuple[str, ...]
-    """Execution providers that the decoder's session really got."""
+    placement: Mapping[str, int]
+    """Nodes of the decoder by the execution provider that runs them."""
 
     def encode_image(self, content: bytes, brake: Brake) -> ImageFeatures:
         """Return the features of one photo.
@@ -38,50 +54,80 @@ class Parts:
         return self.vision.encode(content, brake)
 
 
-def open_parts(
-    bundle: Bundle,
-    compute: Compute,
-    *,
-    context_length: int,
-    chunk_tokens: int,
-    feature_cache_images: int,
-    prefix_bytes: int,
-) -> Parts:
-    """Open everything in a bundle.
+def open_parts(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Settings) -> Parts:
+    """Check every file of a bundle, and open it: two things at a time, nothing before it was checked.
 
     Args:
-        bundle: A checked bundle.
+        bundle: From `read_bundle`.
         compute: Where to run.
-        context_length: Tokens in the KV cache.
-        chunk_tokens: Prompt tokens in one run of the decoder.
-        feature_cache_images: Photos whose features are kept.
-        prefix_bytes: Memory for copies of prompts' beginnings.
+        plan: What it may use.
+        settings: The rest.
 
     Raises:
-        BundleError: A part does not open.
+        BundleError: A file is not what it was, or a part does not open.
     """
-    spec = bundle.manifest.architecture
-    tokenizer = Tokenizer.from_file(bundle.tokenizer_path, spec.tokens)
-    embedding = Session(bundle.graph_path("embedding"), compute)
-    decoder = Session(bundle.graph_path("decoder"), compute)
-    vision = None
-    if spec.vision is not None:
-        session = Session(bundle.graph_path("vision"), replace(compute, releases_memory=True))
-        vision = VisionEncoder(
-            session, spec.vision.image_size, bundle.manifest.preprocessing, cache_images=feature_cache_images
+    spec, path = bundle.manifest.architecture, bundle.path
+    tokenizer_file = bundle.manifest.tokenizer_file
+    largest = max(bundle.manifest.files, key=lambda name: bundle.manifest.files[name].size_bytes)
+    others = [name for name in bundle.manifest.files if name not in {largest, tokenizer_file}]
+    with ThreadPoolExecutor(2, thread_name_prefix="open") as pool:
+        # First come, first served by two threads: the tokenizer is read while the largest file is still being checked.
+        checks = [
+            pool.submit(_check_files, bundle, [largest]),
+            pool.submit(_check_files, bundle, [tokenizer_file, *others]),
+        ]
+        tokenizer = pool.submit(
+            lambda: _after(checks[1], lambda: Tokenizer.from_file(path / tokenizer_file, spec.tokens))
         )
-    return Parts(
-        tokenizer=tokenizer,
-        prompts=PromptBuilder(bundle.manifest.chat_template, tokenizer, spec),
-        vision=vision,
-        decoder=Decoder(
-            embedding,
-            decoder,
-            spec,
-            context_length=context_length,
-            chunk_tokens=chunk_tokens,
-            prefix_bytes=prefix_bytes,
-        ),
-        constraints=ConstraintCompiler(tokenizer, spec.text.vocab_size, spec.tokens.eos_token_ids),
-        providers=decoder.providers,
+        for check in checks:
+            check.result()
+        decoder = pool.submit(_open_decoder, bundle, compute, plan, settings)
+        vision = pool.submit(_open_vision, bundle, compute, plan, settings)
+        return Parts(
+            tokenizer=tokenizer.result(),
+            prompts=PromptBuilder(bundle.manifest.chat_template, tokenizer.result(), spec),
+            vision=vision.result(),
+            decoder=decoder.result(),
+            constraints=ConstraintCompiler(tokenizer.result(), spec.text.vocab_size, spec.tokens.eos_token_ids),
+            placement=decoder.result().placement,
+        )
+
+
+def _check_files(bundle: Bundle, names: Iterable[str]) -> None:
+    for name in names:
+        check_file(bundle, name)
+
+
+def _after(check: "Future[None]", opens: Callable[[], Tokenizer]) -> Tokenizer:
+    check.result()
+    return opens()
+
+
+def _open_decoder(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Settings) -> Decoder:
+    session = Session(bundle.graph_path("decoder"), compute)
+    if not is_placed(compute.provider, session.placement):
+        raise BundleError(
+            f"No part of {bundle.path} runs on {compute.provider} here; with provider auto it runs on the processor."
+        )
+    return Decoder(
+        Session(bundle.graph_path("embedding"), replace(compute, provider="cpu")),
+        session,
+        bundle.manifest.architecture,
+        context_length=plan.context_length,
+        chunk_tokens=settings.chunk_tokens,
+        prefix_bytes=plan.prefix_bytes if settings.prefix_bytes is None else settings.prefix_bytes,
+    )
+
+
+def _open_vision(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Settings) -> VisionEncoder | None:
+    spec = bundle.manifest.architecture.vision
+    if spec is None:
+        return None
+    vision_compute = replace(compute, releases_memory=True)
+    return VisionEncoder(
+        lambda: Session(bundle.graph_path("vision"), vision_compute),
+        spec.image_size,
+        bundle.manifest.preprocessing,
+        cache_images=settings.feature_cache_images,
+        keeps_session=plan.keeps_vision,
     )

@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.errors import BundleError, DermstationError
+from appliance.medgemma.providers import CUDA, Provider, placement_of, wanted_providers
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 logger = logging.getLogger(__name__)
 
-Provider = Literal["auto", "cpu", "cuda"]
-_CPU: Final = "CPUExecutionProvider"
-_CUDA: Final = "CUDAExecutionProvider"
 _ERROR_ONLY: Final = 3
 """ONNX Runtime's log severity: its warnings are about its own graph passes."""
 
@@ -77,7 +75,7 @@ class Session:
         """Open a graph.
 
         Raises:
-            BundleError: ONNX Runtime refuses it.
+            BundleError: ONNX Runtime refuses it, or has not the provider that was asked for.
         """
         import onnxruntime as ort
 
@@ -86,20 +84,22 @@ class Session:
         self._errors = _foreign_errors()
         try:
             self._session = ort.InferenceSession(
-                path, _session_options(compute), providers=_wanted_providers(compute.provider)
+                path, _session_options(compute), providers=wanted_providers(compute.provider)
             )
+        except LookupError as error:
+            raise BundleError(f"The installed ONNX Runtime cannot run on {compute.provider}.") from error
         except self._errors as error:
             raise BundleError(f"ONNX Runtime cannot open {path}: {_one_line(error)}.") from error
-        self.providers = tuple(self._session.get_providers())
+        self.placement = placement_of(self._session)
+        """Nodes by the execution provider that runs them."""
         self.input_names = frozenset(value.name for value in self._session.get_inputs())
         self.output_names = tuple(value.name for value in self._session.get_outputs())
-        if compute.provider == "cuda" and _CUDA not in self.providers:
-            logger.warning("no CUDA for graph=%s: running on providers=%s", self._name, ",".join(self.providers))
+        logger.debug("graph opened name=%s placement=%s", self._name, self.placement)
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         """Where the session's large buffers belong."""
-        return "cuda" if _CUDA in self.providers else "cpu"
+        return "cuda" if CUDA in self.placement else "cpu"
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]], brake: Brake) -> list[NDArray[np.float32]]:
         """Run the graph on arrays.
@@ -157,20 +157,13 @@ def _session_options(compute: Compute) -> "ort.SessionOptions":
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _ERROR_ONLY
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # Threads that spin between nodes take the kiosk's cores: beside a busy process, two spinning threads decoded at
     # half the speed of two sleeping ones. DESIGN.md, "Measured".
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A memory pattern asks for one block as large as the whole run: at 4096 patches that alone was 300 MB.
     options.enable_mem_pattern = not compute.releases_memory
     return options
-
-
-def _wanted_providers(provider: Provider) -> list[str]:
-    import onnxruntime as ort
-
-    if provider == "cpu" or (provider == "auto" and _CUDA not in ort.get_available_providers()):
-        return [_CPU]
-    return [_CUDA, _CPU]
 
 
 def _foreign_errors() -> tuple[type[Exception], ...]:

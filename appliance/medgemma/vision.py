@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,17 +39,31 @@ class ImageFeatures:
 class VisionEncoder:
     """Encodes photos one at a time; safe to call from several threads."""
 
-    def __init__(self, session: Session, image_size: int, preprocessing: Preprocessing, cache_images: int) -> None:
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        image_size: int,
+        preprocessing: Preprocessing,
+        *,
+        cache_images: int,
+        keeps_session: bool,
+    ) -> None:
         """Put a cache of `cache_images` photos before the vision graph.
 
         Args:
-            session: The vision graph.
+            open_session: Opens the vision graph.
             image_size: Side of its input in pixels.
             preprocessing: The bundle's numbers.
             cache_images: Photos to remember; the least recently used goes first. One is M x H x 4 bytes, 2.6 MB at the
                 4B shape.
+            keeps_session: Whether the graph stays open between photos; if not, each photo waits until it is open.
+
+        Raises:
+            BundleError: The graph does not open.
         """
-        self._session = session
+        self._open_session = open_session
+        session = open_session()
+        self._session = session if keeps_session else None
         self._image_size = image_size
         self._preprocessing = preprocessing
         self._cache_images = cache_images
@@ -85,6 +100,11 @@ class VisionEncoder:
         finally:
             self._turn.release()
 
+    def forget(self) -> None:
+        """Forget every photo."""
+        with self._cache_lock:
+            self._cache.clear()
+
     def _recall(self, sha256: str) -> ImageFeatures | None:
         with self._cache_lock:
             features = self._cache.get(sha256)
@@ -102,7 +122,8 @@ class VisionEncoder:
         started_s = time.monotonic()
         image = image_from_bytes(content)
         pixel_values, transform = pixel_values_from_image(image, self._image_size, self._preprocessing)
-        values = self._session.run([IMAGE_FEATURES], {PIXEL_VALUES: pixel_values}, brake)[0][0]
+        session = self._session or self._open_session()
+        values = session.run([IMAGE_FEATURES], {PIXEL_VALUES: pixel_values}, brake)[0][0]
         values.flags.writeable = False
         vision_s = time.monotonic() - started_s
         logger.debug("image encoded sha256=%s vision_s=%.3f", sha256[:12], vision_s)

@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 from transformers import Gemma3ForConditionalGeneration
 
 from appliance.assessment import ASSESSMENT_PROMPT, ASSESSMENT_SCHEMA
-from appliance.medgemma.bundle import load_bundle
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.generation import GenerationOptions, ImagePart, Message, TextPart
 from export.demo.model import TOKEN_ID
@@ -60,7 +59,7 @@ def reference_speaker(model: Any, tokenizer: Tokenizer) -> Speaker:
 
 def runtime_speaker(bundle: Path, threads: int | None = None) -> Speaker:
     """Return a speaker that generates with our own runtime, an assessment under the product's JSON schema."""
-    model = MedGemma(load_bundle(bundle), RuntimeOptions(threads=threads))
+    model = MedGemma.load(bundle, RuntimeOptions(threads=threads))
 
     def speak(pixels: npt.NDArray[np.uint8], question: str) -> Iterator[str]:
         schema = ASSESSMENT_SCHEMA if question == ASSESSMENT_PROMPT else None

@@ -20,7 +20,7 @@ from web.engine import guard
 from web.engine.api_errors import ApiError, api_error_from, bad_request
 from web.engine.chat import Question, event_stream, failure_of, question_from_body, whole_answer
 from web.engine.job_queue import DuplicateJobError, QueueFullError
-from web.engine.jobs import EncodingJob, Failed, Job
+from web.engine.jobs import EncodingJob, Failed, ForgetJob, Forgotten, Job
 from web.engine.model_host import summary_of
 from web.engine.panics import LibraryPanicError, panics_as_errors
 from web.engine.pictures import MEDIA_TYPES, check_picture
@@ -103,7 +103,12 @@ def _add_work_routes(app: Flask, service: EngineService) -> None:
             raise bad_request("This model takes text only.", code="invalid_image")
         content = request.get_data(cache=False)
         check_picture(content, media_type)
-        return _json(_encoded(service, EncodingJob(f"image-{uuid.uuid4().hex}", model, content)))
+        return _json(_result(service, EncodingJob(f"image-{uuid.uuid4().hex}", model, content)))
+
+    @app.delete("/v1/images")
+    def forget() -> Response:
+        _result(service, ForgetJob(f"forget-{uuid.uuid4().hex}", service.host.require()))
+        return _json({"object": "images.deleted", "deleted": True})
 
 
 def _question(service: EngineService, completion_id: str) -> Question:
@@ -126,12 +131,12 @@ def _submit(service: EngineService, job: Job) -> None:
         raise ApiError(HTTPStatus.CONFLICT, str(error), code="duplicate_id", param="X-Request-Id") from error
 
 
-def _encoded(service: EngineService, job: EncodingJob) -> EncodedImage:
+def _result(service: EngineService, job: Job) -> EncodedImage | Forgotten:
     _submit(service, job)
     for event in service.follow(job, _disconnect_probe()):
         if isinstance(event, Failed):
             raise failure_of(event.error)
-        if isinstance(event, EncodedImage):
+        if isinstance(event, EncodedImage | Forgotten):
             return event
     raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "The client has left.", code="cancelled")
 

@@ -117,6 +117,11 @@ def _token(token_id: int, text: str, logprob: float) -> dict[str, Any]:
     }
 
 
-def _usage(generation: Generation) -> dict[str, int]:
+def _usage(generation: Generation) -> dict[str, Any]:
     prompt, generated = generation.timings.prompt_tokens, generation.timings.generated_tokens
-    return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": generated,
+        "total_tokens": prompt + generated,
+        "prompt_tokens_details": {"cached_tokens": generation.timings.reused_tokens},
+    }

@@ -36,7 +36,9 @@ logger = logging.getLogger(__name__)
 @click.option("--port", type=int, help="Port to listen on; 0 lets the kernel choose.")
 @click.option("--threads", type=int, help="Compute threads.")
 @click.option("--context-length", type=int, help="Tokens of prompt and answer together.")
-@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
+@click.option(
+    "--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]), help="Where to compute."
+)
 @click.option("--stop-at-eof", is_flag=True, hidden=True, help="End when standard input closes: its starter is gone.")
 def engine(config: Path | None, *, stop_at_eof: bool, **flags: Any) -> None:
     """Serve the model: an OpenAI-compatible chat API on a Unix socket or on loopback."""
@@ -69,16 +71,14 @@ def load_model(settings: EngineConfig) -> Model:
 
     Raises:
         BundleError: It is missing, damaged or does not open.
+        EngineUnavailableError: There is too little memory for it.
     """
     from appliance.medgemma.engine import MedGemma, RuntimeOptions
 
     options = RuntimeOptions(
         threads=settings.threads, context_length=settings.context_length, provider=settings.provider
     )
-    model = MedGemma.load(bundle_path(settings), options)
-    # The kiosk's first question has a schema: its nurse should not wait for this.
-    model.prepare_schemas()
-    return model
+    return MedGemma.load(bundle_path(settings), options)
 
 
 def bundle_path(settings: EngineConfig) -> Path:

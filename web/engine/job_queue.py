@@ -92,6 +92,13 @@ class JobQueue:
             if job is self._running or job in self._waiting:
                 self._end(job)
 
+    def refuse(self, error: Exception) -> None:
+        """End every job that waits with an error, and take no new one."""
+        with self._changed:
+            self._is_closed = True
+            while self._waiting:
+                self._waiting.popleft().put(Failed(error=error))
+
     @property
     def state(self) -> QueueState:
         """How busy the worker is."""

@@ -1,4 +1,4 @@
-"""What stands in the engine's queue: one answer or one photo to encode, with the events that it sends its client."""
+"""What stands in the engine's queue (an answer, a photo to encode, all photos to forget), and the events it sends."""
 
 import queue
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from appliance.engine_wire import EncodedImage
-from appliance.medgemma.generation import Generation, GenerationOptions, Message, Piece, Timings
+from appliance.medgemma.generation import Generation, GenerationOptions, ImagePart, Message, Piece, Timings
 from web.engine.model_host import Model
 
 
@@ -22,8 +22,13 @@ class Failed:
     error: Exception
 
 
-Event = Started | Piece | Generation | EncodedImage | Failed
-ENDS = (Generation, EncodedImage, Failed)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """Photos and prompts are gone."""
+
+
+Event = Started | Piece | Generation | EncodedImage | Forgotten | Failed
+ENDS = (Generation, EncodedImage, Forgotten, Failed)
 """After one of these no other event comes."""
 
 
@@ -105,12 +110,35 @@ class EncodingJob(Job):
         self._content = content
 
     def run(self) -> Iterator[Event]:
-        """Encode."""
+        """Encode, and read the prompt as far as the photo."""
         features = self._model.encode_image(self._content)
-        yield EncodedImage(sha256=features.sha256, tokens=features.values.shape[0], vision_s=features.vision_s)
+        image = Message(role="user", parts=(ImagePart(content=self._content),))
+        yield EncodedImage(
+            sha256=features.sha256,
+            tokens=features.values.shape[0],
+            vision_s=features.vision_s,
+            read_ahead_tokens=self._model.read_ahead([image], cancel=self.cancelled),
+        )
 
     def ended_early(self) -> Event:
         """Say that nothing was encoded."""
+        return Failed(error=CancelledError("The request was cancelled before it started."))
+
+
+class ForgetJob(Job):
+    """Every photo and prompt to be forgotten, after the jobs that came before."""
+
+    def __init__(self, job_id: str, model: Model) -> None:
+        super().__init__(job_id)
+        self._model = model
+
+    def run(self) -> Iterator[Event]:
+        """Forget."""
+        self._model.forget()
+        yield Forgotten()
+
+    def ended_early(self) -> Event:
+        """Say that nothing was forgotten."""
         return Failed(error=CancelledError("The request was cancelled before it started."))
 
 

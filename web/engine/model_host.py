@@ -1,4 +1,7 @@
-"""The model while it loads, once it is ready, and after it failed to load: the process answers in all three.
+"""The model while it loads, once it is ready, and after it failed to load or to pass its self-test.
+
+The process answers in all of these. A model that is loaded takes questions at once; none is answered before the
+self-test is passed (`on_tested`).
 
 It does not queue and does not generate.
 """
@@ -8,10 +11,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from appliance.engine_wire import EngineStatus, ModelSummary
+from appliance.engine_wire import EngineStatus, ModelSummary, SelfTest
 from appliance.errors import DermstationError, EngineUnavailableError
 from appliance.medgemma.bundle import Bundle
 from appliance.medgemma.generation import Generation, GenerationOptions, Message, Piece
+from appliance.medgemma.plan import MemoryPlan
 from appliance.medgemma.vision import ImageFeatures
 
 logger = logging.getLogger(__name__)
@@ -23,10 +27,27 @@ class Model(Protocol):
     bundle: Bundle
     context_length: int
     load_s: float
-    providers: tuple[str, ...]
+    placement: dict[str, int]
+    plan: MemoryPlan
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers that run nodes of the decoder."""
+
+    def prepare_schemas(self) -> None:
+        """Read the vocabulary for JSON schemas."""
+
+    def self_test(self) -> int:
+        """Compare the model with its golden answers; returns how many there are."""
 
     def encode_image(self, content: bytes) -> ImageFeatures:
         """Encode one photo, or return its features from the cache."""
+
+    def read_ahead(self, messages: Sequence[Message], *, cancel: threading.Event | None = None) -> int:
+        """Read the beginning of a conversation, up to its last photo; returns its tokens."""
+
+    def forget(self) -> None:
+        """Forget every photo and prompt."""
 
     def check_prompt(self, messages: Sequence[Message]) -> int:
         """Count the prompt's tokens, from any thread."""
@@ -48,9 +69,11 @@ class ModelHost:
 
         Args:
             load: Opens the bundle; a `DermstationError` from it is told to every client.
-            on_change: Called with one sentence when loading has ended.
+            on_change: Called with one sentence when loading, and when the self-test has ended.
         """
         self._load = load
+        self._self_test: SelfTest = "waiting"
+        self._on_tested: Callable[[EngineUnavailableError | None], None] = lambda _: None
         self._on_change = on_change
         self._model: Model | None = None
         self._error: str | None = None
@@ -59,9 +82,19 @@ class ModelHost:
         self._loaded = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-loader", daemon=True)
 
-    def start(self) -> None:
-        """Begin to load, without waiting for it."""
+    def start(self, on_tested: Callable[[EngineUnavailableError | None], None] = lambda _: None) -> None:
+        """Begin to load, without waiting for it.
+
+        Args:
+            on_tested: Called once the model may answer, or with the reason why it never will.
+        """
+        self._on_tested = on_tested
         self._thread.start()
+
+    @property
+    def self_test(self) -> "SelfTest":
+        """How far the self-test is."""
+        return self._self_test
 
     @property
     def status(self) -> EngineStatus:
@@ -119,6 +152,30 @@ class ModelHost:
         else:
             self._accept(model)
         self._loaded.set()
+        self._on_change(self._error or "the model is loaded")
+        if self._model is not None:
+            self._test(self._model)
+        self._on_tested(None if self._error is None else EngineUnavailableError(self._error))
+
+    def _test(self, model: Model) -> None:
+        """Have the model prove itself; one that fails is closed, and stays so."""
+        self._self_test = "running"
+        try:
+            # The kiosk's first question has a schema: its nurse should not wait for this.
+            model.prepare_schemas()
+            answers = model.self_test()
+        except Exception as error:  # the edge of a thread, and whatever it is: such a model must not answer
+            if isinstance(error, DermstationError):
+                logger.error("self-test failed: %s", error)  # noqa: TRY400 - the sentence is made for this
+                self._error = str(error)
+            else:
+                logger.exception("self-test failed")
+                self._error = "The model's self-test failed, so the model is off; the engine's log says why."
+            self._self_test = "failed"
+            self.close()
+        else:
+            self._self_test = "passed" if answers else "none"
+            logger.info("self-test %s: answers=%s", self._self_test, answers)
         self._on_change(self._error or "the model is ready")
 
     def _accept(self, model: Model) -> None:

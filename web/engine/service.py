@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Final
 
 from appliance.engine_wire import KEEPALIVE_S, EngineHealth
+from appliance.errors import EngineUnavailableError
 from web.engine.job_queue import JobQueue
 from web.engine.jobs import ENDS, Event, Job
 from web.engine.limits import EngineLimits
@@ -38,8 +39,14 @@ class EngineService:
 
     def start(self) -> None:
         """Begin to load the model and to work."""
-        self.host.start()
-        self.queue.start()
+        self.host.start(self._may_answer)
+
+    def _may_answer(self, refusal: EngineUnavailableError | None) -> None:
+        """Let the queue work once the model has passed its self-test; end what waits if it never will."""
+        if refusal is None:
+            self.queue.start()
+        else:
+            self.queue.refuse(refusal)
 
     def close(self) -> bool:
         """Cancel every job and free the model; False when the model hangs and could not be freed."""
@@ -59,6 +66,9 @@ class EngineService:
             status="failed" if error is not None else self.host.status,
             model=summary_of(model) if model is not None else None,
             providers=tuple(model.providers) if model is not None else (),
+            placement=model.placement if model is not None else {},
+            self_test=self.host.self_test,
+            memory=model.plan.sentence if model is not None else None,
             queue=self.queue.state,
             error=error,
             version=version("dermstation"),

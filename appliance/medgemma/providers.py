@@ -1,0 +1,55 @@
+"""Execution providers: which ones to try for a choice, and the check that nodes really run there.
+
+ONNX Runtime accepts a provider, loads it, finds that it takes no node or cannot open its device, and goes on with the
+CPU: that a provider is available, or in the session, says nothing. What counts is where the nodes were placed.
+Source: ONNX Runtime 1.31, `session.record_ep_graph_assignment_info`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+"""`auto` takes CUDA where the installed wheel has it and it takes nodes, else the CPU. TensorRT and OpenVINO compile
+for minutes at the first start, so they are only taken when they are asked for."""
+
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+_WANTED: Final[Mapping[Provider, tuple[str, ...]]] = {
+    "auto": (CUDA,),
+    "cpu": (),
+    "cuda": (CUDA,),
+    "tensorrt": ("TensorrtExecutionProvider", CUDA),
+    "openvino": ("OpenVINOExecutionProvider",),
+}
+
+
+def wanted_providers(provider: Provider) -> list[str]:
+    """Return what to open a session with, the first choice first; the CPU is always the last.
+
+    Raises:
+        LookupError: The installed wheel has no provider of that name.
+    """
+    import onnxruntime as ort
+
+    available = ort.get_available_providers()
+    wanted = [name for name in _WANTED[provider] if name in available]
+    if provider not in {"auto", "cpu"} and _WANTED[provider][0] not in available:
+        raise LookupError(provider)
+    return [*wanted, CPU]
+
+
+def placement_of(session: "ort.InferenceSession") -> dict[str, int]:
+    """Count the nodes of a session by the provider that runs them."""
+    found: Counter[str] = Counter()
+    for subgraph in session.get_provider_graph_assignment_info():
+        found[subgraph.ep_name] += len(subgraph.get_nodes())
+    return dict(found)
+
+
+def is_placed(provider: Provider, placement: Mapping[str, int]) -> bool:
+    """Whether what was asked for runs any node; always true of `auto` and `cpu`."""
+    return provider in {"auto", "cpu"} or any(placement.get(name, 0) > 0 for name in _WANTED[provider])
