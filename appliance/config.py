@@ -102,7 +102,7 @@ Millimetres = Annotated[float, msgspec.Meta(gt=0, le=2_000)]
 
 
 class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[quality]`: from where on the screen says what to do better. Chosen by `appliance/imaging/DESIGN.md`, Quality."""
+    """`[quality]`: from where on the screen says what to do; chosen in `appliance/imaging/DESIGN.md`, Quality."""
 
     focus_min: Share = 0.25
     brightness_min: Annotated[float, msgspec.Meta(ge=0, le=255)] = 34.0
@@ -121,6 +121,17 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     off_centre_max: Share = 0.25
 
 
+class RecordsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[records]`: what is stored."""
+
+    folder: str = "/var/lib/dermstation/records"
+    """Below a folder that is the station's own: a restore needs room beside it."""
+    idle_lock_s: Annotated[float, msgspec.Meta(ge=60, le=600)] = 180.0
+    """How long nobody may touch the screen before it asks for the PIN again."""
+    keep_years: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
+    """After the last visit; then the subject is listed for erasing. Your law says how long."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; every table may be left out."""
 
@@ -129,6 +140,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     camera: CameraConfig = CameraConfig()
     quality: QualityConfig = QualityConfig()
     microcontroller: MicrocontrollerConfig = MicrocontrollerConfig()
+    records: RecordsConfig = RecordsConfig()
 
 
 def load_config(path: Path | None) -> Config:

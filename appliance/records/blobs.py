@@ -59,10 +59,7 @@ class Blobs:
             sealed = self._door.read(self.path(capture_id))
         except FileNotFoundError as error:
             raise TamperedError("A photo's file is missing.") from error
-        content = unseal(data_key, sealed, _identity(capture_id, encounter_id))
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise TamperedError("A photo's bytes are not those that its record describes.")
-        return content
+        return open_blob(sealed, capture_id, data_key, encounter_id, sha256)
 
     def discard(self, capture_id: str) -> None:
         """Remove a photo's file and what may be left of writing it; nothing happens when there is none.
@@ -89,6 +86,18 @@ class Blobs:
         if unclaimed:
             self._door.sync_folder(self._folder)
         return len(unclaimed)
+
+
+def open_blob(sealed: bytes, capture_id: str, data_key: bytes, encounter_id: str, sha256: str) -> bytes:
+    """Open a photo's sealed bytes.
+
+    Raises:
+        TamperedError: They were changed, or are another record's.
+    """
+    content = unseal(data_key, sealed, _identity(capture_id, encounter_id))
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise TamperedError("A photo's bytes are not those that its record describes.")
+    return content
 
 
 def _identity(capture_id: str, encounter_id: str) -> bytes:

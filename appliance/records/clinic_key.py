@@ -184,6 +184,15 @@ def folded_phrase(phrase: str) -> str:
     return "".join(char for char in folded if char.isalnum())
 
 
+def typed_secret(text: str) -> PhraseKey | SheetKey:
+    """Tell the clinic's phrase from the words of a recovery sheet, as typed into one field."""
+    try:
+        key_from_sheet(text)
+    except WrongSecretError:
+        return PhraseKey(text)
+    return SheetKey(text)
+
+
 def check_phrase(phrase: str) -> None:
     """Refuse a phrase that could be guessed offline.
 

@@ -23,6 +23,8 @@ from appliance.records.store import RecordStore
 
 logger = logging.getLogger(__name__)
 OpeningState = Literal["ready", "read-only", "first-run", "in-use", "damaged", "newer", "unsafe", "no-folder"]
+RESTORING_SUFFIX: Final = ".restoring"
+"""Of the folder beside, in which a backup is opened."""
 _REPAIR: Final = "Restore the newest backup: dermstation restore. The damaged folder is kept beside it."
 
 
@@ -105,6 +107,9 @@ def _empty(folder: Path, *, is_read_only: bool) -> Opening:
     if any((folder / BLOBS_NAME).glob("*")):
         found = f"The database in {folder} is missing, although there are photos."
         return Opening(state="damaged", found=found, action=_REPAIR)
+    if folder.with_name(folder.name + RESTORING_SUFFIX).exists():
+        found = "Restoring a backup was cut before its end; nothing is lost."
+        return Opening(state="damaged", found=found, action="Run dermstation restore again.")
     if is_read_only:
         action = "Check the disk; nothing can be set up on one that takes no writes."
         return Opening(state="no-folder", found=f"{folder} takes no writes and holds no records.", action=action)
