@@ -31,7 +31,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Threads of ONNX Runtime; the cores that this process may use when absent."""
     context_length: Annotated[int, msgspec.Meta(ge=64, le=131_072)] | None = None
     """Tokens of prompt and answer together."""
-    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
     queue_limit: Annotated[int, msgspec.Meta(ge=0, le=64)] = 4
     """Generations that may wait; one more is refused with 429."""
     deadline_s: Seconds = 120.0

@@ -5,6 +5,8 @@ Source: ITU-T T.81 (JPEG), ISO/IEC 15948 (PNG), CIPA DC-008 (EXIF orientation).
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -38,16 +40,46 @@ def pixels_from_bytes(content: bytes) -> NDArray[np.uint8]:
     Raises:
         ImageError: Not a JPEG or PNG, damaged, truncated, or over a limit.
     """
+    with _opened(content) as image:
+        image.load()
+        # In place and without copies that are not needed: each is 96 MB at the limit of pixels.
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+
+
+def reduced_pixels_from_bytes(content: bytes, short_side_px: int) -> NDArray[np.uint8]:
+    """Decode one camera frame at a smaller size, as the camera holds it; a JPEG is never decoded in full.
+
+    Args:
+        content: A whole JPEG or PNG file.
+        short_side_px: Length of the short side of the result; a smaller picture is enlarged.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        ImageError: As `pixels_from_bytes`.
+    """
+    with _opened(content) as image:
+        scale = short_side_px / min(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        # The decoder's own reduction by 2, 4 or 8 never goes below the size that is asked for.
+        image.draft("RGB", size)
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        filter_ = Image.Resampling.BOX if size[0] < rgb.width else Image.Resampling.BICUBIC
+        return np.asarray(rgb if rgb.size == size else rgb.resize(size, filter_), dtype=np.uint8)
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """Open a picture within the limits; whatever goes wrong with it inside the block becomes an `ImageError`."""
     if len(content) > MAX_BYTES:
         raise ImageError(f"The image file has {len(content)} bytes; at most {MAX_BYTES} are read.")
     try:
         # Opening reads the header only. Pillow's own limit on pixels is far above ours, and partly a mere warning.
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             _check_header(image.width, image.height, image.mode)
-            image.load()
-            # In place and without copies that are not needed: each is 96 MB at the limit of pixels.
-            ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+            yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:

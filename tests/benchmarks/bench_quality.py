@@ -1,6 +1,6 @@
 """Print the tables of `appliance/imaging/DESIGN.md`, Quality: false alarms by skin tone, misses by step, time a frame.
 
-    python tests/benchmarks/bench_quality.py [--crops 20]
+python tests/benchmarks/bench_quality.py [--crops 20]
 """
 
 import argparse
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from degraded_photos import STEPS, crops, exposed, in_tone, jpeg
 
 from appliance.config import QualityConfig
-from appliance.imaging.advice import advice_for
+from appliance.imaging.advice import Advice, advice_for
 from appliance.imaging.pixels import reduced_pixels_from_bytes
 from appliance.imaging.quality import WORKING_SHORT_SIDE_PX, ImageMeasures, QualityMeter
 
@@ -69,16 +69,16 @@ def timing() -> None:
         meter.measure(pixels)
     measured_s = time.process_time()
     print(
-        f"\nA 1920 x 1080 JPEG frame ({len(frame) >> 10} KiB): {(decoded_s - began_s) / rounds * 1e3:.1f} ms to decode, "
+        f"\nA 1920 x 1080 JPEG frame, {len(frame) >> 10} KiB: {(decoded_s - began_s) / rounds * 1e3:.1f} ms to decode, "
         f"{(measured_s - decoded_s) / rounds * 1e3:.1f} ms to measure, of one core."
     )
 
 
-def share(said: Counter[str], count: int) -> str:
+def share(said: Counter[Advice], count: int) -> str:
     return f"{100 * (count - said['quality.good']) / count:.0f} %"
 
 
-def named(said: Counter[str]) -> str:
+def named(said: Counter[Advice]) -> str:
     return ", ".join(f"{key.removeprefix('quality.')} {n}" for key, n in said.items() if key != "quality.good")
 
 

@@ -1,0 +1,76 @@
+"""The one most useful thing to say about a frame: thresholds in, a message key out.
+
+The keys are what is stored and translated; the English sentences stand here until there are other languages.
+"""
+
+from typing import Final, Literal, get_args
+
+from appliance.config import QualityConfig
+from appliance.imaging.quality import ImageMeasures
+
+Advice = Literal[
+    "quality.good",
+    "quality.too_dark",
+    "quality.too_bright",
+    "quality.glare",
+    "quality.moving",
+    "quality.blurred",
+    "quality.too_far",
+    "quality.too_near",
+    "quality.off_centre",
+    "quality.coloured_light",
+]
+"""Ordered by nothing; `advice_for` has the order of usefulness."""
+
+SENTENCES: Final[dict[Advice, str]] = {
+    "quality.good": "Good. Take the photo.",
+    "quality.too_dark": "Too dark: turn on a light.",
+    "quality.too_bright": "Too bright: use less light.",
+    "quality.glare": "Too much glare: tilt the camera.",
+    "quality.moving": "Hold still.",
+    "quality.blurred": "Not sharp: move a little closer or away.",
+    "quality.too_far": "Move closer.",
+    "quality.too_near": "Move back a little.",
+    "quality.off_centre": "Bring the spot to the middle.",
+    "quality.coloured_light": "The light is coloured: use white light.",
+}
+ADVICE: Final[tuple[Advice, ...]] = get_args(Advice)
+
+_TOO_BRIGHT_SHARE: Final = 0.25
+"""Clipped over a quarter of the middle is no highlight any more."""
+
+_LOWER_SLOPE: Final = 2.5
+_UPPER_SLOPE: Final = 0.45
+
+
+def advice_for(measures: ImageMeasures, config: QualityConfig) -> Advice:
+    """Return what to do next: first what hides everything else, then what the hand can cure, then what is a detail."""
+    spread = measures.clipped - measures.glare
+    checks: tuple[tuple[bool, Advice], ...] = (
+        (measures.brightness < config.brightness_min, "quality.too_dark"),
+        (
+            measures.clipped > _TOO_BRIGHT_SHARE or spread > max(config.clipped_max, measures.glare),
+            "quality.too_bright",
+        ),
+        (measures.glare > config.glare_max, "quality.glare"),
+        ((measures.shift or 0.0) > config.shift_max, "quality.moving"),
+        (measures.focus < config.focus_min, "quality.blurred"),
+        ((measures.frame_height_mm or 0.0) > config.frame_height_max_mm, "quality.too_far"),
+        (0.0 < (measures.frame_height_mm or 0.0) < config.frame_height_min_mm, "quality.too_near"),
+        ((measures.off_centre or 0.0) > config.off_centre_max, "quality.off_centre"),
+        (_is_coloured(measures, config), "quality.coloured_light"),
+    )
+    return next((advice for is_so, advice in checks if is_so), "quality.good")
+
+
+def _is_coloured(measures: ImageMeasures, config: QualityConfig) -> bool:
+    """Tell light under which no skin looks as it does.
+
+    From the palest to the darkest, the more a skin reflects red over green, the less it reflects blue over green. The
+    ten Monk tones and the photo of the tests lie between the two lines below; warm light moves skin along them and
+    cannot be told without the card.
+    """
+    red, blue = measures.red_over_green, measures.blue_over_green
+    is_green = -(blue + _LOWER_SLOPE * red) > config.green_cast_max
+    is_blue = blue + _UPPER_SLOPE * red > config.blue_cast_max
+    return is_green or is_blue or -blue > config.yellow_cast_max
