@@ -7,7 +7,7 @@ PYTEST_FLAGS ?=
 PEERS  ?= build/peers
 BENCH_FLAGS ?=
 
-.PHONY: run test setup check lock bench bench-peers help clean
+.PHONY: run test setup check rig lock bench bench-peers help clean
 
 run: $(VENV)/.run ## start the demonstration on loopback and print its address
 	@$(BIN)/dermstation demo
@@ -29,6 +29,10 @@ bench: $(VENV)/.dev ## measure this project beside its peers; without peers, the
 
 bench-peers: $(VENV)/.dev ## build and convert what make bench compares with (llama.cpp, a 4B checkpoint; 40 GB)
 	sh tests/benchmarks/peers/prepare.sh $(PEERS)
+
+rig: $(VENV)/.dev ## fetch what the tests' virtual machine needs, then: make test PYTEST_FLAGS=--vm
+	@sh tests/debian-packages.sh rig/debian-packages.txt
+	@cd tests && ../$(BIN)/python -m rig.guest_kernel
 
 lock: $(VENV)/.dev ## pin the newest dependencies (needs uv)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh requirements/lock.sh

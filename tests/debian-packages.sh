@@ -1,9 +1,10 @@
 #!/bin/sh
 # Install the Debian packages that tests need; without root only name them: their tests then say why they are skipped.
+# The list is debian-packages.txt here, or the one that is given, from here.
 set -eu
 cd "$(dirname "$0")"
 missing=""
-for package in $(sed 's/#.*//' debian-packages.txt); do
+for package in $(sed 's/#.*//' "${1:-debian-packages.txt}"); do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

@@ -42,6 +42,7 @@ class Rig:
     cameras: tuple[CameraSimulator, CameraSimulator]
     plugs: tuple[UsbIpServer, UsbIpServer]
     microcontroller: SimulatedDevice
+    line: SocketServer
 
     def call(self, function: str, **arguments: Any) -> Any:
         return self.vm.call(f"rig.guest_station:{function}", **arguments)
@@ -83,13 +84,15 @@ def rig() -> Iterator[Rig]:
         vm.call("rig.guest_usbip:attach", number=OVERVIEW)
         vm.call("rig.guest_usbip:attach", number=DERMATOSCOPE)
         vm.call("rig.guest_usbip:wait_for_cameras", count=2)
-        rig = Rig(vm=vm, cameras=(overview, dermatoscope), plugs=plugs, microcontroller=microcontroller)
+        cameras = (overview, dermatoscope)
+        rig = Rig(vm=vm, cameras=cameras, plugs=plugs, microcontroller=microcontroller, line=line)
         camera = {
             "kind": "v4l2",
             "overview": {"device": BY_ID.format("Overview_camera_SN1"), "width_px": 1280, "height_px": 720},
             "dermatoscope": {"width_px": 320, "height_px": 240, "hold_series": True},
         }
         serial = next(name for name in vm.call("rig.guest_usbip:nodes") if "/serial/by-id/" in name)
+        logger.info("the guest answered %.1f s after power-on", vm.boot_s)
         rig.call("start", config={"camera": camera, "microcontroller": {"enabled": True, "port": serial}})
         assert rig.call("wait_for_state", wanted="ready", timeout_s=30.0)["state"] == "ready", vm.console.read_text()
         yield rig
@@ -158,6 +161,23 @@ def test_exposure_focus_and_white_balance_are_held_and_let_go(rig: Rig) -> None:
     assert before == [8, 1, 1]
     assert held == [1, 0, 0]
     assert [controls[key].value for key in automatic] == before
+
+
+def test_serial_line_is_pulled_and_comes_back(rig: Rig) -> None:
+    assert rig.call("wait_for_microcontroller", wanted="ready") == "ready"
+    rig.line.hang_up()
+    assert rig.call("wait_for_microcontroller", wanted="absent") == "absent"
+    assert rig.call("photo")["media_type"] == "image/jpeg", "capture waits for the microcontroller"
+    assert rig.call("wait_for_microcontroller", wanted="ready") == "ready"
+
+
+def test_preview_is_quick_and_fresh(rig: Rig) -> None:
+    rig.call("photo")
+    seen = rig.call("watch", seconds=5.0)
+    kept = rig.call("photo")
+    rate, age_s, wait_s = seen["frames"] / 5, seen["oldest_s"], kept["seconds"]
+    logger.info("preview %.1f frames/s, oldest %.2f s; photo kept in %.2f s", rate, age_s, wait_s)
+    assert seen["frames"] > 5
 
 
 @pytest.mark.parametrize("fault", ["freeze", "truncate", "foreign_size", "flagged", "stall"])

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,3 +124,9 @@ def _run(*command: str, cwd: Path | None = None) -> str:
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]}: status {done.returncode}: {done.stderr.strip()}")
     return done.stdout
+
+
+if __name__ == "__main__":
+    if missing := missing_tools():
+        sys.exit(f"not installed: {', '.join(missing)}; see tests/rig/debian-packages.txt")
+    sys.stdout.write(f"{prepare().image}\n")

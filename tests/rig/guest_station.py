@@ -125,6 +125,7 @@ def replug(number: int, seen_gone_s: float = 10.0) -> dict[str, Any]:
     """
     gone = wait_for_state("off", seen_gone_s)
     refused = try_photo()
+    guest_usbip.wait_for_cameras(1)
     started_s = time.monotonic()
     guest_usbip.attach(number)
     guest_usbip.wait_for_cameras(2)
@@ -132,6 +133,16 @@ def replug(number: int, seen_gone_s: float = 10.0) -> dict[str, Any]:
     kept = photo(timeout_s=20.0)
     seconds = time.monotonic() - started_s
     return kept | {"seconds": seconds, "named_s": named_s, "gone": gone, "refused_while_gone": refused}
+
+
+def wait_for_microcontroller(wanted: str, timeout_s: float = 20.0) -> str:
+    """Wait until the link to the microcontroller is in a state, and return the one that it is in."""
+    microcontroller, deadline_s = _station().microcontroller, time.monotonic() + timeout_s
+    while microcontroller is not None and time.monotonic() < deadline_s:
+        if microcontroller.snapshot.state.value == wanted:
+            break
+        time.sleep(_POLL_S)
+    return microcontroller.snapshot.state.value if microcontroller is not None else "none"
 
 
 def _station() -> Station:
