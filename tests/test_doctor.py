@@ -101,18 +101,18 @@ def test_an_old_python_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meminfo", "model_bytes", "expected"),
+    ("meminfo", "engine_bytes", "expected"),
     [
-        ("MemTotal:        8000000 kB\n", 3 * GIB, "ok"),
-        ("MemTotal:        4000000 kB\n", 3 * GIB, "problem"),
+        ("MemTotal:        8000000 kB\n", 4 * GIB, "ok"),
+        ("MemTotal:        4000000 kB\n", 4 * GIB, "problem"),
         ("MemTotal:        4000000 kB\n", 0, "ok"),
         ("", 0, "warning"),
     ],
 )
-def test_memory_is_compared_with_the_model(tmp_path: Path, meminfo: str, model_bytes: int, expected: str) -> None:
+def test_memory_is_compared_with_the_model(tmp_path: Path, meminfo: str, engine_bytes: int, expected: str) -> None:
     path = tmp_path / "meminfo"
     path.write_text(meminfo)
-    assert verdict(machine_checks.check_memory(model_bytes, path)) == expected
+    assert verdict(machine_checks.check_memory(engine_bytes, path)) == expected
 
 
 def test_one_core_is_few() -> None:

@@ -124,6 +124,20 @@ def test_long_answers_move_the_window_on(exported: Exported) -> None:
         assert again.token_ids == answer(whole, question).token_ids
 
 
+@pytest.mark.parametrize("tokens", [3_000, pytest.param(32_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_a_long_prompt_reads_alike_in_any_chunks(exported: Exported, seed: int, tokens: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = " ".join(rng.choice(["lesion", "é", "brown", "3 mm", "border"], tokens // 4))
+    question = user(png(1), png(2), words, png(3), "What changed?")
+    answers = []
+    for chunk_tokens in (64, 512):
+        options = RuntimeOptions(threads=2, context_length=32_768, prefill_chunk_tokens=chunk_tokens)
+        with MedGemma.load(exported.bundle, options) as model:
+            answers.append(answer(model, question, max_tokens=5))
+    assert answers[0].timings.prompt_tokens > tokens * 0.6
+    assert answers[0].token_ids == answers[1].token_ids
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.2])
 def test_forced_tokens_change_no_answer(
     exported: Exported, monkeypatch: pytest.MonkeyPatch, seed: int, temperature: float

@@ -47,7 +47,7 @@ def examine(settings: Path | None) -> list[Check]:
     from appliance.host import machine_checks, runtime_checks
 
     config, settings_check = _settings(settings)
-    bundle_check, model_bytes = _bundle(config)
+    bundle_check, engine_bytes = _bundle(config)
     probed = runtime_checks.run_probe()
     return [
         machine_checks.check_python(),
@@ -57,7 +57,7 @@ def examine(settings: Path | None) -> list[Check]:
         ),
         runtime_checks.check_providers(probed, config.engine.provider),
         bundle_check,
-        machine_checks.check_memory(model_bytes),
+        machine_checks.check_memory(engine_bytes),
         machine_checks.check_cores(),
         machine_checks.check_disk(RECORDS),
         machine_checks.check_clock(datetime.now(UTC)),
@@ -78,6 +78,7 @@ def _settings(path: Path | None) -> tuple[Config, Check]:
 def _bundle(config: Config) -> tuple[Check, int]:
     """Check every file of the model against its digest, as the engine will."""
     from appliance.medgemma.bundle import load_bundle
+    from appliance.medgemma.plan import plan_memory
 
     path = Path(config.engine.bundle or Path(appliance.__path__[0], "demo", "bundle"))
     try:
@@ -86,4 +87,5 @@ def _bundle(config: Config) -> tuple[Check, int]:
         return problem("Model", str(error), "Export or copy the bundle again; until then there are no answers."), 0
     size_bytes = sum(record.size_bytes for record in bundle.manifest.files.values())
     warned = f"; {bundle.manifest.warning}" if bundle.manifest.warning else ""
-    return ok("Model", f"{bundle.manifest.name}, {size_bytes / 1e6:.0f} MB, whole{warned}"), size_bytes
+    plan = plan_memory(bundle.manifest, None, context_length=config.engine.context_length)
+    return ok("Model", f"{bundle.manifest.name}, {size_bytes / 1e6:.0f} MB, whole{warned}"), plan.peak_bytes

@@ -22,8 +22,6 @@ DISK_WARNING_BYTES: Final = 2 * GIB
 DISK_PROBLEM_BYTES: Final = GIB // 2
 MEMORY_BASE_BYTES: Final = GIB
 """For the station, the browser's share and the system, beside the model."""
-MEMORY_OF_MODEL: Final = 1.25
-"""Resident while answering with a picture, over the size on disk: 5.4 GB with the base for 3.2 GB, measured."""
 YEAR_MIN: Final = 2026
 """This version did not exist before."""
 YEAR_MAX: Final = 2100
@@ -39,12 +37,12 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
     return ok("Python", found)
 
 
-def check_memory(model_bytes: int, meminfo: Path = Path("/proc/meminfo")) -> Check:
-    """Compare the machine's memory with what a model of this size on disk needs."""
+def check_memory(engine_bytes: int, meminfo: Path = Path("/proc/meminfo")) -> Check:
+    """Compare the machine's memory with what the model needs, by its plan, and the station beside it."""
     total = _total_memory_bytes(meminfo)
     if total is None:
         return warning("Memory", "unknown: /proc/meminfo does not say", "Compare it with the model's size yourself.")
-    needed = int(model_bytes * MEMORY_OF_MODEL) + MEMORY_BASE_BYTES
+    needed = engine_bytes + MEMORY_BASE_BYTES
     found = f"{total / GIB:.1f} GiB, of which this model and the station need about {needed / GIB:.1f} GiB"
     if total < needed:
         return problem("Memory", found, "Use a machine with more memory, or a smaller model.")

@@ -83,25 +83,27 @@ def run_probe() -> Probed | str:
         return f"answered nonsense: {error}"
 
 
-def check_providers(probed: Probed | str, wanted: Literal["auto", "cpu", "cuda"]) -> Check:
+def check_providers(probed: Probed | str, wanted: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]) -> Check:
     """Compare what the runtime offers with what a session really got.
 
     Args:
         probed: The probe's answer.
-        wanted: The setting `engine.provider`; a GPU that was asked for and is not there is a problem.
+        wanted: The setting `engine.provider`; one that was asked for and is not there is a problem.
     """
     if isinstance(probed, str):
         return problem(PROVIDERS, f"ONNX Runtime cannot be used: {probed}", "Install it again in this environment.")
     offered = [name for name in probed.loaded if name not in _NOT_JUDGED]
     absent = [_plain(name) for name in offered if name not in probed.loaded[name]]
+    is_asked_for = wanted not in {"auto", "cpu"}
     if absent:
         found = f"{', '.join(absent)} is offered by the package, but did not load: answers come from the CPU"
         found += f" ({probed.complaint})" if probed.complaint else ""
         action = "Check the GPU's driver and the CUDA libraries that this version needs, or install the CPU package."
-        return (problem if wanted == "cuda" else warning)(PROVIDERS, found, action)
-    if wanted == "cuda" and "CUDAExecutionProvider" not in offered:
-        action = "Install 'dermstation[gpu]' instead of [cpu], or set engine.provider to auto."
-        return problem(PROVIDERS, "the settings ask for CUDA, which this package does not offer", action)
+        return (problem if is_asked_for else warning)(PROVIDERS, found, action)
+    if is_asked_for and wanted not in {_plain(name).lower() for name in probed.loaded}:
+        package = "onnxruntime-openvino" if wanted == "openvino" else "'dermstation[gpu]'"
+        action = f"Install {package} instead of [cpu], or set engine.provider to auto."
+        return problem(PROVIDERS, f"the settings ask for {wanted}, which this package does not offer", action)
     return ok(PROVIDERS, ", ".join([*map(_plain, offered), "CPU"]) + " loaded")
 
 
