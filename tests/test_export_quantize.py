@@ -54,6 +54,37 @@ def test_search_beats_plain_rounding_at_four_bits() -> None:
     assert np.mean((searched - values) ** 2) < 0.9 * np.mean((plain.reshape(values.shape) - values) ** 2)
 
 
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "one large value"])
+def test_search_comes_near_the_best_scale_there_is(seed: int, size: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    values = (rng.normal(size=(32, size)) if kind == "normal" else rng.standard_t(4, size=(32, size))).astype(
+        np.float32
+    )
+    if kind == "one large value":
+        values[:, 3] *= 20
+
+    searched = np.sum((dequantize(quantize(values, 4, size), 4, size) - values) ** 2, axis=1)
+
+    # Every scale on a grid forty times as fine, both signs, none refitted; a block alone may miss its best by a little.
+    largest = np.abs(values).max(axis=1)
+    best = np.full(len(values), np.inf)
+    for factor in np.linspace(0.5, 1.4, 320):
+        for scale in (largest * factor / 8, -largest * factor / 8):
+            rounded = np.clip(np.rint(values / scale[:, None]), -8, 7) * scale[:, None]
+            best = np.minimum(best, np.sum((rounded - values) ** 2, axis=1))
+    assert searched.sum() <= 1.03 * best.sum()
+
+
+def test_search_of_a_block_does_not_depend_on_its_neighbours() -> None:
+    values = np.random.default_rng(2).normal(size=(700, 128)).astype(np.float32)
+
+    whole, alone = quantize(values, 4, 64), quantize(values[555:556], 4, 64)
+
+    np.testing.assert_array_equal(whole.values[555:556], alone.values)
+    np.testing.assert_array_equal(whole.scales[555:556], alone.scales)
+
+
 @pytest.mark.parametrize(
     ("columns", "bits", "expected"),
     [(2560, 4, 64), (10240, 4, 64), (2560, 8, 128), (1152, 8, 128), (4304, 8, 128), (48, 4, 16), (40, 8, 16)],
