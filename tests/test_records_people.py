@@ -10,6 +10,7 @@ from records_boxes import LEAD_PIN, Box, new_box
 
 from appliance.records import people as people_module
 from appliance.records.clinic_key import SheetKey
+from appliance.records.devices import device_of, devices, pair, revoke
 from appliance.records.errors import (
     ForbiddenError,
     MissingError,
@@ -206,6 +207,25 @@ def test_without_the_boxs_secret_no_pin_fits(box: Box, nurse: User) -> None:
 )
 def test_roles_may_what_the_table_says(role: Role, forbidden: set[str]) -> None:
     assert PERMISSIONS[role] == PERMISSIONS["lead"] - forbidden
+
+
+def test_device_comes_with_its_token_until_it_is_revoked(box: Box, nurse: User) -> None:
+    tablet, token = pair(box.store, "Tablet", box.lead)
+    _, other = pair(box.store, "Telephone", box.lead)
+    assert device_of(box.store, token) == tablet
+    assert token.encode() not in b"".join(path.read_bytes() for path in box.folder.glob("records.sqlite*"))
+    with pytest.raises(ForbiddenError):
+        pair(box.store, "Eve's", nurse)
+    with pytest.raises(ForbiddenError):
+        revoke(box.store, tablet.device_id, nurse)
+    revoke(box.store, tablet.device_id, box.lead)
+    for refused in (token, other[:-1], ""):
+        with pytest.raises(MissingError, match="not paired"):
+            device_of(box.store, refused)
+    assert [(device.name, device.is_revoked) for device in devices(box.store)] == [
+        ("Tablet", True),
+        ("Telephone", False),
+    ]
 
 
 def test_session_locks_when_nobody_touches_it() -> None:

@@ -16,6 +16,7 @@ from appliance.records.content import CapturedImageContent, Content, EncounterCo
 from appliance.records.errors import RecordsError, TamperedError, WrongSecretError
 from appliance.records.rows import Row
 from appliance.records.sealing import seal, unseal
+from appliance.records.setup import prepare
 from appliance.records.words import (
     bytes_from_words,
     key_from_sheet,
@@ -264,3 +265,23 @@ def test_missing_photo_and_missing_key_are_told(tmp_path: Path) -> None:
     again.store.saver.connection.execute("DELETE FROM data_key WHERE owner_id = ?", (visited.encounter_id,))
     with pytest.raises(RecordsError, match="key is missing"):
         again.store.get(EncounterContent, visited.encounter_id)
+
+
+def test_one_damaged_subject_does_not_close_the_others(tmp_path: Path) -> None:
+    box = new_box(tmp_path / "records")
+    good, bad = visit(box, "good"), visit(box, "bad")
+    box.store.saver.connection.execute("UPDATE subject SET sealed = x'00' WHERE subject_id = ?", (bad.subject_id,))
+    again = box.reopen()
+    assert again.store.damaged_subjects == (bad.subject_id,)
+    assert {hit.subject_id for hit in again.store.index.find()} == {good.subject_id}
+    with pytest.raises(TamperedError):
+        again.store.get(SubjectContent, bad.subject_id)
+
+
+def test_foreign_key_in_place_of_the_clinics_is_told_at_unlock(tmp_path: Path) -> None:
+    box = new_box(tmp_path / "records")
+    foreign = prepare().clinic_key.private_key.public_key().public_bytes_raw()
+    box.store.saver.connection.execute("UPDATE meta SET value = ? WHERE name = 'public_key'", (foreign,))
+    again = box.reopen(is_unlocked=False)
+    with pytest.raises(TamperedError, match="was changed"):
+        again.store.unlock(box.sheet())

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from appliance.records.clinic_key import open_key, seal_key
 from appliance.records.content import KeyOwner
-from appliance.records.errors import LockedError
+from appliance.records.errors import LockedError, TamperedError
 from appliance.records.sealing import KEY_BYTES
 
 _OPENED_MAX: Final = 4096
@@ -68,10 +68,10 @@ class Keyring:
         """Take the clinic's private key.
 
         Raises:
-            ValueError: It is not the other half of the public key.
+            TamperedError: It is not the other half of the public key, which somebody must have changed.
         """
         if private_key.public_key().public_bytes_raw() != self._public_key.public_bytes_raw():
-            raise ValueError("the private key is not the other half of the public key")
+            raise TamperedError("The key that this box seals to was changed; stop using it and restore a backup.")
         self._private_key = private_key
 
     def lock(self) -> None:

@@ -66,15 +66,28 @@ class RecordReader:
             rows = select_rows(self.saver.connection, kind, column, value)
             return tuple(self._open(row, kind) for row in rows if row.key_id is not None)
 
-    def all_readable(self, kind: type[C]) -> tuple[Record[C], ...]:
+    def all_readable(self, kind: type[C], damaged: list[str] | None = None) -> tuple[Record[C], ...]:
         """Open every record of a kind that was not erased; for the index, retention and exports.
+
+        Args:
+            kind: Which records.
+            damaged: Takes the ids of those that do not open; without it the first of them raises.
 
         Raises:
             LockedError, TamperedError: As `get`.
         """
+        found = []
         with self._reading():
-            rows = all_rows(self.saver.connection, kind)
-            return tuple(self._open(row, kind) for row in rows if row.key_id is not None)
+            for row in all_rows(self.saver.connection, kind):
+                if row.key_id is None:
+                    continue
+                try:
+                    found.append(self._open(row, kind))
+                except TamperedError:
+                    if damaged is None:
+                        raise
+                    damaged.append(row.record_id)
+        return tuple(found)
 
     def earlier(self, kind: type[C], record_id: str) -> tuple[Record[C], ...]:
         """Open what a record said before it was changed, oldest first.

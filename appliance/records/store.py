@@ -39,6 +39,8 @@ class RecordStore(RecordReader):
         self.folder = folder
         self.is_read_only = is_read_only
         self.index = SearchIndex()
+        self.damaged_subjects: tuple[str, ...] = ()
+        """Ids of subjects that did not open at the last unlock; all others can be worked with."""
         self._lock = lock
         self._is_closed = False
 
@@ -78,11 +80,14 @@ class RecordStore(RecordReader):
 
         Raises:
             WrongSecretError: It is neither.
+            TamperedError: The key that this box seals to is not the clinic's.
         """
         opened = self.open_slot(secret)
         with self.saver.lock:
             self.saver.keyring.unlock(opened.private_key)
-            self.index.rebuild(self.all_readable(SubjectContent), self.visits())
+            damaged: list[str] = []
+            self.index.rebuild(self.all_readable(SubjectContent, damaged), self.visits())
+            self.damaged_subjects = tuple(damaged)
             return None if self.is_read_only else self.note("unlocked", operator_id, detail=secret.kind)
 
     def open_slot(self, secret: WrappingKey) -> OpenedSlot:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -19,6 +20,7 @@ from records_boxes import Box, described, new_box
 
 from appliance.records.backup import make_backup
 from appliance.records.content import CapturedImageContent, Content, EncounterContent, SubjectContent
+from appliance.records.drafts import Drafts
 from appliance.records.store import new_id
 
 PHOTO_BYTES = 1_500_000
@@ -63,6 +65,23 @@ def measure_saving(box: Box, count: int, rng: random.Random) -> None:
     report("save of a record without a photo", [timed(small) for _ in range(count)])
 
 
+def measure_a_day(box: Box) -> None:
+    """P8: what 60 visits with drafts and an assessment write, photos left out."""
+    before = written_bytes()
+    for number in range(60):
+        visited = visit(box, f"visit {number}", size=1000)
+        for field in range(8):
+            Drafts(box.store).save(visited.encounter_id, "history", {"words": "w" * field}, box.lead.user_id)
+        assess(box, visited.encounter_id, "a mole")
+    print(f"written in a day of 60 visits: {(written_bytes() - before) / 1e6:.1f} MB")
+
+
+def written_bytes() -> int:
+    """What this process sent to block devices; 0 where the kernel does not count."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+
+
 def fill(box: Box, encounters: int, rng: random.Random) -> None:
     content, made = b"\xff\xd8\xff" + rng.randbytes(500), 0
     while made < encounters:
@@ -87,7 +106,7 @@ def measure_finding(box: Box, rng: random.Random) -> None:
         "1980",
         "",
     ]
-    report("search", [timed(lambda word=word: box.store.index.find(word)) for word in words * 3])
+    report("search", [timed(partial(box.store.index.find, word)) for word in words * 3])
     hits = [hit for name in NAMES for hit in box.store.index.find(name)]
 
     def open_one() -> None:
@@ -112,6 +131,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=wanted.folder) as name:
         folder = Path(name)
         measure_saving(new_box(folder / "saving"), wanted.saves, rng)
+        measure_a_day(new_box(folder / "day"))
         box = new_box(folder / "finding")
         print(f"filled with {wanted.encounters} encounters in {timed(lambda: fill(box, wanted.encounters, rng)):.0f} s")
         print(f"database: {(box.folder / 'records.sqlite').stat().st_size / 1e6:.0f} MB")
