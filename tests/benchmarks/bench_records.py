@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from records_boxes import Box, described, new_box
+from records_boxes import Box, assess, described, new_box, visit
 
 from appliance.records.backup import make_backup
 from appliance.records.content import CapturedImageContent, Content, EncounterContent, SubjectContent
