@@ -4,6 +4,7 @@ Linear over folded text: for a clinic's lifetime of visits that is quicker than 
 (figures in DESIGN.md).
 """
 
+import heapq
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -90,10 +91,12 @@ class SearchIndex:
         Returns:
             Those who came last first; without a word, all of them, up to the limit.
         """
-        words = folded(text).split()
-        found = [subject_id for subject_id, written in self._texts.items() if all(word in written for word in words)]
-        found.sort(key=lambda subject_id: self._newest.get(subject_id, 0), reverse=True)
-        return tuple(self._hit(subject_id) for subject_id in found[:limit])
+        found = list(self._texts)
+        for word in folded(text).split():
+            # One word after the other: most subjects go at the first.
+            found = [subject_id for subject_id in found if word in self._texts[subject_id]]
+        newest = heapq.nlargest(limit, found, key=lambda subject_id: self._newest.get(subject_id, 0))
+        return tuple(self._hit(subject_id) for subject_id in newest)
 
     def of_number(self, local_number: str) -> tuple[Hit, ...]:
         """Find the subjects with exactly this local number."""

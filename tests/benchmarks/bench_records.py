@@ -112,9 +112,9 @@ def measure_finding(box: Box, rng: random.Random) -> None:
     def open_one() -> None:
         hit = rng.choice(hits)
         box.store.get(SubjectContent, hit.subject_id)
-        for visit in hit.visits:
-            box.store.get(EncounterContent, visit.encounter_id)
-            for image in box.store.of(CapturedImageContent, encounter_id=visit.encounter_id):
+        for seen in hit.visits:
+            box.store.get(EncounterContent, seen.encounter_id)
+            for image in box.store.of(CapturedImageContent, encounter_id=seen.encounter_id):
                 box.store.photo(image)
 
     report("opening a subject with its visits", [timed(open_one) for _ in range(500)])
