@@ -177,6 +177,7 @@ def test_preview_is_quick_and_fresh(rig: Rig) -> None:
     kept = rig.call("photo")
     rate, age_s, wait_s = seen["frames"] / 5, seen["oldest_s"], kept["seconds"]
     logger.info("preview %.1f frames/s, oldest %.2f s; photo kept in %.2f s", rate, age_s, wait_s)
+    logger.info("refused before that: %s", kept["refusals"])
     assert seen["frames"] > 5
 
 
@@ -225,6 +226,7 @@ def replug_cycles(rig: Rig, count: int, seed: int) -> list[float]:
     return times
 
 
+@pytest.mark.timeout(7200)  # 500 cycles by --cycles are most of an hour
 def test_replugging_recovers_within_five_seconds_and_leaks_nothing(
     rig: Rig, seed: int, request: pytest.FixtureRequest
 ) -> None:

@@ -50,7 +50,7 @@ def open_encounter() -> str:
 
 def photo(timeout_s: float = 10.0) -> dict[str, Any]:
     """Press the touch shutter until a photo is kept, and return it; the last sentence when none is in time."""
-    station, started_s = _station(), time.monotonic()
+    station, started_s, refusals = _station(), time.monotonic(), []
     while True:
         current = station.captures.current
         encounter_id = current.encounter_id if current is not None else station.open_encounter().encounter_id
@@ -59,9 +59,10 @@ def photo(timeout_s: float = 10.0) -> dict[str, Any]:
         except DermstationError as error:
             if time.monotonic() - started_s > timeout_s:
                 return {"refused": str(error)}
+            refusals.append(str(error))
             time.sleep(_POLL_S)
             continue
-        return kept | {"seconds": time.monotonic() - started_s}
+        return kept | {"seconds": time.monotonic() - started_s, "refusals": refusals}
 
 
 def try_photo() -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""How fast a camera's frames reach the kiosk's page, and how long a photo takes: 1080p MJPEG, 30 frames/s, on loopback.
+
+The driver is the tests' own (`fake_v4l2`), so that this can be measured without a camera: exposure, USB, uvcvideo and
+the browser's drawing are not in the figures. The rest is real: the camera's thread, the service, the HTTP server, and
+an HTTP client in the same process. Prints one line a figure.
+"""
+
+import http.client
+import io
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fake_v4l2 import FakeCamera, kernel_with
+
+from appliance.camera.selection import CameraSet
+from appliance.camera.v4l2 import CameraOptions, V4l2Camera
+from appliance.engine_address import EngineAddress
+from appliance.engine_client import EngineClient
+from appliance.service.station import Station
+from web.kiosk.app import MAX_BODY_BYTES, create_kiosk_app
+from web.listening import tcp_listener
+from web.serve import THREADS
+from web.server import HttpServer
+
+SIZE = (1920, 1080)
+FRAMES_PER_S = 30
+PREVIEW_S = 10.0
+PHOTOS = 50
+
+
+def pictures(count: int) -> list[bytes]:
+    """Draw JPEGs of skin with a sensor's noise, about 400 kB each."""
+    generator, drawn = np.random.default_rng(0), []
+    for _ in range(count):
+        pixels = np.clip(generator.normal((205, 160, 135), 7, (SIZE[1], SIZE[0], 3)), 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
+        drawn.append(buffer.getvalue())
+    return drawn
+
+
+def send(device: FakeCamera, frames: list[bytes], stop: threading.Event) -> None:
+    """Be the camera."""
+    number, due_s = 0, time.monotonic()
+    while not stop.is_set():
+        device.send(frames[number % len(frames)])
+        number, due_s = number + 1, due_s + 1 / FRAMES_PER_S
+        stop.wait(max(0.0, due_s - time.monotonic()))
+
+
+def watch(port: int) -> tuple[float, list[float]]:
+    """Ask for frame after frame as the page does; return frames/s and each one's age in ms when its last byte came."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    after, ages, began_s = -1, [], time.monotonic()
+    while time.monotonic() - began_s < PREVIEW_S:
+        asked_s = time.monotonic()
+        connection.request("GET", f"/preview?after={after}")
+        response = connection.getresponse()
+        head_s = time.monotonic()
+        response.read()
+        if response.status == 200:
+            after = int(response.headers["X-Frame-Sequence"])
+            ages.append(int(response.headers["X-Captured-Age-Ms"]) + (time.monotonic() - head_s) * 1000)
+        elif asked_s - began_s > 2:
+            sys.exit("the camera gives no frames")
+        else:
+            time.sleep(0.1)
+    return len(ages) / (time.monotonic() - began_s), ages
+
+
+def main() -> None:
+    frames, stop = pictures(12), threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        device = FakeCamera(Path(folder), "Bench", {"MJPG": [SIZE]})
+        engine = EngineClient(EngineAddress(socket=str(Path(folder) / "nobody.sock")))
+        makers = {"overview": lambda press: V4l2Camera(lambda: device.link, CameraOptions(wanted=SIZE), on_press=press)}
+        with kernel_with([device], pytest.MonkeyPatch()), Station(CameraSet(makers), engine) as station:  # type: ignore[arg-type] # a lambda
+            threading.Thread(target=send, args=(device, frames, stop), daemon=True).start()
+            listener = tcp_listener("127.0.0.1", 0)
+            server = HttpServer(create_kiosk_app(station), listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
+            threading.Thread(target=server.run, daemon=True).start()
+            measure(station, listener.getsockname()[1], statistics.mean(map(len, frames)))
+            stop.set()
+            server.stop()
+
+
+def measure(station: Station, port: int, mean_bytes: float) -> None:
+    """Print the figures."""
+    began, began_s = os.times(), time.monotonic()
+    rate, ages = watch(port)
+    ended, share = os.times(), time.monotonic() - began_s
+    cpu = (ended.user + ended.system - began.user - began.system) / share
+    sys.stdout.write(f"frames: {SIZE[0]} x {SIZE[1]}, {mean_bytes / 1e3:.0f} kB, sent at {FRAMES_PER_S}/s\n")
+    sys.stdout.write(f"preview: {rate:.1f} frames/s, camera to page median {statistics.median(ages):.0f} ms, ")
+    sys.stdout.write(f"95 % {statistics.quantiles(ages, n=20)[-1]:.0f} ms\n")
+    sys.stdout.write(f"CPU: {cpu:.2f} of one core for camera, service, server and client together\n")
+    times = []
+    encounter = station.open_encounter()
+    time.sleep(0.2)
+    for _ in range(PHOTOS):
+        pressed_s = time.monotonic()
+        station.capture(encounter.encounter_id)
+        times.append((time.monotonic() - pressed_s) * 1000)
+    sys.stdout.write(f"photo: shutter to kept median {statistics.median(times):.0f} ms, longest {max(times):.0f} ms\n")
+
+
+if __name__ == "__main__":
+    main()
