@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from appliance.imaging.card import CardView
 from appliance.imaging.card_layout import PAPER_MM, PATCH_MM, PATCHES, is_grey
-from appliance.imaging.card_markers import sample
-from appliance.imaging.filters import linear_from_srgb, srgb_from_linear
+from appliance.imaging.filters import linear_from_srgb, sample, srgb_from_linear
 
 _LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722])
 _XYZ: Final = np.array([(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from appliance.imaging.card_layout import MARKER_BITS, MARKER_CELLS, marker_cells
 from appliance.imaging.components import connected_runs
-from appliance.imaging.filters import Plane, box_blur
+from appliance.imaging.filters import Plane, box_blur, sample
 from appliance.imaging.homography import Matrix, Points, apply, homography
 
 _SIDE_MIN_PX: Final = 14.0
@@ -63,17 +63,6 @@ def refine_corners(grey: Plane, corners: Points) -> Points:
     result = np.array(refined)
     far = float(np.abs(result - corners).max())
     return result if far < _side_px(corners) / MARKER_CELLS else corners
-
-
-def sample(plane: Plane, points: Points) -> NDArray[np.float32]:
-    """Return a plane's values at points, float32 [N], between pixels by bilinear interpolation; edges continue."""
-    height, width = plane.shape
-    x, y = np.clip(points[:, 0], 0, width - 1.001), np.clip(points[:, 1], 0, height - 1.001)
-    left, top = x.astype(np.int64), y.astype(np.int64)
-    right_share, down_share = (x - left).astype(np.float32), (y - top).astype(np.float32)
-    above = plane[top, left] * (1 - right_share) + plane[top, left + 1] * right_share
-    below = plane[top + 1, left] * (1 - right_share) + plane[top + 1, left + 1] * right_share
-    return np.asarray(above * (1 - down_share) + below * down_share, np.float32)
 
 
 def _quads(grey: Plane) -> list[Points]:

@@ -47,6 +47,17 @@ def srgb_from_linear(values: NDArray[Any]) -> NDArray[np.float64]:
     return 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
+def sample(plane: Plane, points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a plane's values at points (float64 [N, 2], x and y): float32 [N], bilinear; edges are continued."""
+    height, width = plane.shape
+    x, y = np.clip(points[:, 0], 0, width - 1.001), np.clip(points[:, 1], 0, height - 1.001)
+    left, top = x.astype(np.int64), y.astype(np.int64)
+    right_share, down_share = (x - left).astype(np.float32), (y - top).astype(np.float32)
+    above = plane[top, left] * (1 - right_share) + plane[top, left + 1] * right_share
+    below = plane[top + 1, left] * (1 - right_share) + plane[top + 1, left + 1] * right_share
+    return np.asarray(above * (1 - down_share) + below * down_share, np.float32)
+
+
 def phase_shift(first: Plane, second: Plane) -> tuple[float, float, float]:
     """Find by how much `second` is displaced against `first`, two planes of one shape, by phase correlation.
 

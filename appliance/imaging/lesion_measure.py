@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from appliance.imaging.card import CardView
 from appliance.imaging.card_colour import lab_from_linear
 from appliance.imaging.card_layout import ARM_LENGTH_MM, ARM_WIDTH_MM, LESION_MM
-from appliance.imaging.card_markers import sample
 from appliance.imaging.components import connected_runs
-from appliance.imaging.filters import Plane, box_blur, linear_from_srgb
+from appliance.imaging.filters import Plane, box_blur, linear_from_srgb, sample
 
 PX_PER_MM: Final = 10
 _MARGIN_MM: Final = 0.8
@@ -62,16 +61,13 @@ def measure_lesion(
     """
     origin_mm = ARM_WIDTH_MM + _MARGIN_MM
     flat = flattened(pixels, view, origin_mm, ARM_LENGTH_MM + 6)
-    difference = _difference_from_skin(flat)
-    inside = difference[np.isfinite(difference)]
-    if inside.size < _AREA_MIN_MM2 * PX_PER_MM**2:
+    near_px = (float(near_mm[0] - origin_mm) * PX_PER_MM, float(near_mm[1] - origin_mm) * PX_PER_MM)
+    found = cut_out(flat, near_px, PX_PER_MM)
+    if found is None:
         return None
-    region = _lesion(np.nan_to_num(difference, nan=0.0), _otsu(inside), (np.array(near_mm) - origin_mm) * PX_PER_MM)
-    if region is None:
-        return None
-    contrast = float(np.median(difference[region]))
+    region, contrast = found
     rows, columns = np.nonzero(region)
-    long_px, short_px = _diameters(columns, rows)
+    long_px, short_px = diameters_px(columns, rows)
     return LesionMeasure(
         long_diameter_mm=long_px / PX_PER_MM,
         short_diameter_mm=short_px / PX_PER_MM,
@@ -79,6 +75,27 @@ def measure_lesion(
         middle_mm=(origin_mm + float(columns.mean()) / PX_PER_MM, origin_mm + float(rows.mean()) / PX_PER_MM),
         contrast=contrast,
     )
+
+
+def cut_out(
+    pixels: NDArray[np.float32], near_px: tuple[float, float], px_per_mm: float
+) -> tuple[NDArray[np.bool_], float] | None:
+    """Part a lesion from the skin around it.
+
+    Args:
+        pixels: float32 [H, W, 3], RGB, range [0, 255]; NaN where there is no picture.
+        near_px: Place (x, y) near which the lesion lies.
+        px_per_mm: Scale; a guess will do where only relative sizes are wanted.
+
+    Returns:
+        Its pixels, bool [H, W], and its difference from the skin in L*a*b*; None where nothing stands out.
+    """
+    difference = _difference_from_skin(pixels, max(1, round(_SMOOTH_MM * px_per_mm)))
+    inside = difference[np.isfinite(difference)]
+    if inside.size < _AREA_MIN_MM2 * px_per_mm**2:
+        return None
+    region = _lesion(np.nan_to_num(difference, nan=0.0), _otsu(inside), np.array(near_px), px_per_mm)
+    return (region, float(np.median(difference[region]))) if region is not None else None
 
 
 def flattened(pixels: NDArray[np.uint8], view: CardView, from_mm: float, to_mm: float) -> NDArray[np.float32]:
@@ -98,10 +115,9 @@ def flattened(pixels: NDArray[np.uint8], view: CardView, from_mm: float, to_mm: 
     return np.asarray(flat.reshape(along.size, along.size, 3), np.float32)
 
 
-def _difference_from_skin(flat: NDArray[np.float32]) -> Plane:
+def _difference_from_skin(flat: NDArray[np.float32], radius_px: int) -> Plane:
     """Return each place's colour difference from the skin, float32 [S, S]; the skin is the most frequent colour."""
-    radius = max(1, round(_SMOOTH_MM * PX_PER_MM))
-    smooth = np.stack([box_blur(np.nan_to_num(flat[..., channel]), radius) for channel in range(3)], axis=2)
+    smooth = np.stack([box_blur(np.nan_to_num(flat[..., channel]), radius_px) for channel in range(3)], axis=2)
     lab = lab_from_linear(linear_from_srgb(smooth))
     valid = np.isfinite(flat[..., 0])
     # Light that falls off over the field is no lesion: a plane is fitted to the skin's brightness and colour.
@@ -123,19 +139,21 @@ def _fitted_plane(lab: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArra
     return np.asarray(terms @ solution)
 
 
-def _lesion(difference: Plane, threshold: float, near_px: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+def _lesion(
+    difference: Plane, threshold: float, near_px: NDArray[np.float64], px_per_mm: float
+) -> NDArray[np.bool_] | None:
     """Cut the lesion out, first at `threshold`, then half-way between the skin and what was found, where its edge is.
 
     Otsu's threshold is pulled towards the skin by a small lesion, of which the skin's pattern then becomes a part.
     """
-    region = _region_near(difference > threshold, near_px)
+    region = _region_near(difference > threshold, near_px, px_per_mm)
     for _ in range(_EDGE_ROUNDS):
         if region is None:
             return None
         contrast = float(np.percentile(difference[region], _INNER_PERCENTILE))
         if contrast < _CONTRAST_MIN:
             return None
-        region = _region_near(difference > contrast / 2, near_px)
+        region = _region_near(difference > contrast / 2, near_px, px_per_mm)
     return region
 
 
@@ -151,23 +169,23 @@ def _otsu(values: NDArray[np.float32]) -> float:
     return max(float(middles[int(between.argmax())]), _CONTRAST_MIN * 0.6)
 
 
-def _region_near(mask: NDArray[np.bool_], near_px: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+def _region_near(mask: NDArray[np.bool_], near_px: NDArray[np.float64], px_per_mm: float) -> NDArray[np.bool_] | None:
     """Return the region that is large for how far it lies from where the lesion should be."""
     runs = connected_runs(mask)
     areas = runs.areas()
     best, best_score = None, 0.0
-    for region in np.nonzero(areas >= _AREA_MIN_MM2 * PX_PER_MM**2)[0]:
+    for region in np.nonzero(areas >= _AREA_MIN_MM2 * px_per_mm**2)[0]:
         rows, starts, ends = runs.of_region(int(region))
         lengths = ends - starts
         middle = np.array([((starts + ends) / 2 @ lengths) / lengths.sum(), (rows @ lengths) / lengths.sum()])
-        far_mm = float(np.linalg.norm(middle - near_px)) / PX_PER_MM
+        far_mm = float(np.linalg.norm(middle - near_px)) / px_per_mm
         score = float(areas[region]) * np.exp(-((far_mm / _FAR_MM) ** 2) * 3)
         if score > best_score:
             best, best_score = int(region), score
     return runs.mask(best, (mask.shape[0], mask.shape[1])) if best is not None else None
 
 
-def _diameters(x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[float, float]:
+def diameters_px(x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[float, float]:
     """Return the largest and least extent over directions 2 degrees apart, in pixels, the pixels' width included."""
     directions = np.stack([np.cos(_DIRECTIONS), np.sin(_DIRECTIONS)])
     along = np.column_stack([x, y]) @ directions

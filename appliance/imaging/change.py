@@ -1,0 +1,108 @@
+"""What became of a lesion between two visits: area, size, colour and border, and pictures to see it by.
+
+Measured where both photos lie over each other, relative to the skin around, so that another distance of the camera is
+no growth. A proposal beside the two photos, never instead of them.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.imaging.card_colour import lab_from_linear
+from appliance.imaging.filters import linear_from_srgb
+from appliance.imaging.lesion_measure import cut_out, diameters_px
+from appliance.imaging.registration import Registration, inverted, warped
+
+FIELD_MM: Final = 42.0
+"""Taken for the short side where no card tells: only thresholds of size depend on it."""
+_GHOST_OPACITY: Final = 0.45
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LesionChange:
+    """Later against earlier."""
+
+    area_ratio: float
+    long_diameter_ratio: float
+    colour_difference: float
+    """Between the lesions' median colours, L*a*b*, once the skin around has been given the same colour."""
+    border_moved_share: float
+    """Share of both outlines' union that only one of them covers: 0 for the same border, 1 for none in common."""
+    irregularity_change: float
+    """Of the border's length squared over 4 pi times the area; above 0 the border became more ragged."""
+
+
+def lesion_change(
+    earlier: NDArray[np.uint8],
+    later: NDArray[np.uint8],
+    registration: Registration,
+    at_px: tuple[float, float] | None = None,
+) -> LesionChange | None:
+    """Compare the lesion of two photos.
+
+    Args:
+        earlier: uint8 [H, W, 3], RGB; white-balanced if possible.
+        later: uint8 [H', W', 3], RGB.
+        registration: How they lie over each other.
+        at_px: Where the lesion lies in the earlier photo, x and y; its middle when absent.
+
+    Returns:
+        The change, or None where the lesion cannot be parted from the skin in both.
+    """
+    shape = (earlier.shape[0], earlier.shape[1])
+    near_px = at_px or (shape[1] / 2, shape[0] / 2)
+    px_per_mm = min(shape) / FIELD_MM
+    first = earlier.astype(np.float32)
+    second = warped(later, inverted(registration.to_later), shape)
+    # Both lose what one of them does not show.
+    first[np.isnan(second[..., 0])] = np.nan
+    cuts = [cut_out(pixels, near_px, px_per_mm) for pixels in (first, second)]
+    if cuts[0] is None or cuts[1] is None:
+        return None
+    one, other = cuts[0][0], cuts[1][0]
+    (lesion, skin), (later_lesion, later_skin) = _lesion_and_skin(first, one), _lesion_and_skin(second, other)
+    # The light of the second visit is made that of the first by the skin, which is the same.
+    same_light = later_lesion * skin / np.maximum(later_skin, 1e-4)
+    rows = [np.nonzero(region) for region in (one, other)]
+    long_px = [diameters_px(columns, lines)[0] for lines, columns in rows]
+    return LesionChange(
+        area_ratio=float(other.sum() / one.sum()),
+        long_diameter_ratio=long_px[1] / long_px[0],
+        colour_difference=float(np.linalg.norm(lab_from_linear(same_light) - lab_from_linear(lesion))),
+        border_moved_share=float((one ^ other).sum() / (one | other).sum()),
+        irregularity_change=_irregularity(other) - _irregularity(one),
+    )
+
+
+def ghost(earlier: NDArray[np.uint8], registration: Registration, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the earlier photo as it lies in the later one's frame, half transparent: uint8 [*shape, 4], RGBA."""
+    placed = warped(earlier, registration.to_later, shape)
+    is_seen = ~np.isnan(placed[..., 0])
+    alpha = np.where(is_seen, round(255 * _GHOST_OPACITY), 0)
+    return np.concatenate([np.nan_to_num(placed), alpha[..., None]], axis=2).astype(np.uint8)
+
+
+def side_by_side(earlier: NDArray[np.uint8], later: NDArray[np.uint8], registration: Registration) -> NDArray[np.uint8]:
+    """Return both photos at the earlier one's size and place, beside each other: uint8 [H, 2 W, 3], RGB."""
+    placed = warped(later, inverted(registration.to_later), (earlier.shape[0], earlier.shape[1]))
+    return np.concatenate([earlier, np.nan_to_num(placed).astype(np.uint8)], axis=1)
+
+
+def _lesion_and_skin(
+    pixels: NDArray[np.float32], region: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the median colours of the lesion and of its skin, linear light, float64 [3] each."""
+    skin = ~region & ~np.isnan(pixels[..., 0])
+    lesion_colour, skin_colour = (np.median(pixels[chosen], axis=0) for chosen in (region, skin))
+    return linear_from_srgb(lesion_colour), linear_from_srgb(skin_colour)
+
+
+def _irregularity(region: NDArray[np.bool_]) -> float:
+    """Return perimeter^2 / (4 pi area); 1 for a disc. Source: Crofton's formula for the perimeter, four directions."""
+    padded = np.pad(region, 1)
+    straight = [(padded[:, 1:] != padded[:, :-1]).sum(), (padded[1:] != padded[:-1]).sum()]
+    slanted = [(padded[1:, 1:] != padded[:-1, :-1]).sum(), (padded[1:, :-1] != padded[:-1, 1:]).sum()]
+    perimeter = np.pi / 8 * (float(sum(straight)) + float(sum(slanted)) / np.sqrt(2))
+    return float(perimeter**2 / (4 * np.pi * region.sum()))
