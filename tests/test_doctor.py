@@ -16,6 +16,7 @@ from test_doctor_runtime import install
 from appliance.host import machine_checks
 from appliance.host.check import Check, ok, problem, warning, worst
 from appliance.host.machine_checks import GIB
+from appliance.host.storage_checks import check_records
 
 
 def doctor(*arguments: str, python_path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -48,6 +49,7 @@ def test_json_lists_every_check_and_the_worst_decides(settings: Path) -> None:
         "Memory",
         "Cores",
         "Disk",
+        "Records",
         "Clock",
         "Cameras",
         "Serial ports",
@@ -133,6 +135,13 @@ def test_a_clock_before_this_version_or_long_after_is_doubted(moment: datetime, 
 
 def test_a_folder_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: Path) -> None:
     assert str(tmp_path) in machine_checks.check_disk(tmp_path / "not" / "yet").found
+
+
+def test_a_machine_that_cannot_store_is_told() -> None:
+    assert verdict(check_records("delete")) == "ok"
+    assert "rollback journal" in check_records("delete").found
+    absent = check_records("wal", {"no_such_module": "argon2-cffi"})
+    assert (verdict(absent), "kept in memory only" in absent.found) == ("warning", True)
 
 
 def test_cameras_are_listed_without_their_metadata_nodes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,8 @@ def doctor(ctx: click.Context, /, *, config: Path | None, as_json: bool) -> None
 
 def examine(settings: Path | None) -> list[Check]:
     """Run every check, in the order in which a technician would ask."""
-    from appliance.host import machine_checks, runtime_checks
+    from appliance.host import machine_checks, runtime_checks, storage_checks
+    from appliance.records.database import durability_for
 
     config, settings_check = _settings(settings)
     bundle_check, engine_bytes = _bundle(config)
@@ -60,6 +62,7 @@ def examine(settings: Path | None) -> list[Check]:
         machine_checks.check_memory(engine_bytes),
         machine_checks.check_cores(),
         machine_checks.check_disk(RECORDS),
+        storage_checks.check_records(durability_for(sqlite3.sqlite_version_info).journal_mode),
         machine_checks.check_clock(datetime.now(UTC)),
         machine_checks.check_cameras(),
         machine_checks.check_serial_ports(),
