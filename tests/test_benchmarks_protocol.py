@@ -41,6 +41,12 @@ def test_without_a_photo_no_time_is_its(engine: EngineProcess) -> None:
     assert engine.ask(Order(prompt="a", tokens=1)).image_s == 0.0
 
 
+def test_processor_time_is_told_beside_the_clock(engine: EngineProcess) -> None:
+    timing = engine.ask(Order(prompt="a", tokens=200_000))
+    assert timing.cpu_s > 0
+    assert timing.cpu_s < timing.generate_s + 1
+
+
 def test_chatter_of_a_library_is_no_answer(engine: EngineProcess, tmp_path: Path) -> None:
     engine.ask(Order(prompt="a", tokens=1))
     engine.stop()
@@ -77,7 +83,7 @@ def test_memory_is_watched_from_outside(engine: EngineProcess) -> None:
 
 
 def test_decode_speed_counts_the_tokens_after_the_first() -> None:
-    timing = Timing(image_s=9, first_token_s=2, generate_s=4, prompt_tokens=5, tokens=11, distinct_tokens=11)
+    timing = Timing(image_s=9, first_token_s=2, generate_s=4, prompt_tokens=5, tokens=11, cpu_s=3, distinct_tokens=11)
     assert decode_speed(timing) == 5.0
 
 

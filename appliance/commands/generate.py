@@ -162,6 +162,8 @@ def _printable(text: str) -> str:
 
 
 def _report(generation: "Generation", model: "MedGemma") -> dict[str, Any]:
+    from appliance.benchmark.machine import peak_rss_bytes
+
     timings = generation.timings
     return {
         "text": generation.text,
@@ -179,18 +181,7 @@ def _report(generation: "Generation", model: "MedGemma") -> dict[str, Any]:
             "prefill_tokens_per_s": timings.prefill_tokens_per_s,
             "decode_tokens_per_s": timings.decode_tokens_per_s,
         },
-        "peak_rss_bytes": _peak_rss_bytes(),
+        "peak_rss_bytes": peak_rss_bytes(),
         "model": {"name": model.bundle.manifest.name, "sha256": model.bundle.sha256, "providers": model.providers},
         "warning": model.bundle.manifest.warning,
     }
-
-
-def _peak_rss_bytes() -> int:
-    """Return this process's largest resident set.
-
-    Source: proc_pid_status(5), VmHWM; getrusage's figure would include a parent's memory from before exec.
-    """
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    raise RuntimeError("/proc/self/status has no VmHWM")

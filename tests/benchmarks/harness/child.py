@@ -28,14 +28,14 @@ def carry_out(engine: Engine, order: Order) -> Timing:
     started_s = time.monotonic()
     if order.photo is not None:
         engine.encode(Path(order.photo).read_bytes())
-    encoded_s = time.monotonic()
+    encoded_s, cpu_s = time.monotonic(), time.process_time()
     token_ids: list[int] = []
     first_s = encoded_s
     for token_id in engine.stream(order):
         if not token_ids:
             first_s = time.monotonic()
         token_ids.append(token_id)
-    ended_s = time.monotonic()
+    ended_s, cpu_s = time.monotonic(), time.process_time() - cpu_s
     if not 0 < len(token_ids) <= order.tokens:
         raise RuntimeError(f"the engine wrote {len(token_ids)} tokens, of {order.tokens} that it was told")
     return Timing(
@@ -44,6 +44,7 @@ def carry_out(engine: Engine, order: Order) -> Timing:
         generate_s=ended_s - encoded_s,
         prompt_tokens=engine.prompt_tokens,
         tokens=len(token_ids),
+        cpu_s=cpu_s,
         distinct_tokens=len(set(token_ids)),
         constraint_s=engine.constraint_s,
     )

@@ -34,6 +34,9 @@ class Timing:
     """From the prompt to the last token."""
     prompt_tokens: int
     tokens: int
+    cpu_s: float
+    """Processor time of all threads for the prompt and the tokens: steadier than the clock where others compute too,
+    if the engine's threads sleep while they wait."""
     distinct_tokens: int
     """Different ones among the tokens written: few mean that the random weights went round in circles."""
     constraint_s: float = 0.0

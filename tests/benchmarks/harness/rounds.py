@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from tokenizers import Tokenizer
 
@@ -54,7 +54,7 @@ class Results:
 
     samples: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
     timings: list[dict[str, object]] = field(default_factory=list)
-    facts: dict[str, dict[str, object]] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     bandwidth_gb_per_s: list[float] = field(default_factory=list)
 
     def add(self, figure: str, engine: str, value: float, round_number: int) -> None:
@@ -62,6 +62,14 @@ class Results:
         values = self.samples.setdefault(figure, {}).setdefault(engine, [])
         values += [None] * (round_number + 1 - len(values))
         values[round_number] = value
+
+    def compare_with_bandwidth(self) -> None:
+        """Relate decoding to the fastest reading of memory in any round: what else runs slows that down too."""
+        limit = max(self.bandwidth_gb_per_s)
+        for name, speeds in self.samples.get("decode_600", {}).items():
+            weight_gb = float(self.facts[name]["weight_bytes"]) / 1e9
+            shares = [None if speed is None else 100 * speed * weight_gb / limit for speed in speeds]
+            self.samples.setdefault("decode_bandwidth", {})[name] = shares
 
     def pad(self, rounds: int) -> None:
         """Give every list one value a round."""
@@ -84,6 +92,7 @@ def measure(plan: Plan, results: Results) -> None:
         if "cold" in plan.groups:
             _Round(plan, results, number).start_cold(commands)
         results.pad(number + 1)
+        results.compare_with_bandwidth()
 
 
 class _Round:
@@ -130,10 +139,7 @@ class _Round:
     def _decode(self, engine: EngineProcess) -> None:
         timing = self._ask(engine, Order(prompt=self._text(LONG, 3), tokens=DECODED_TOKENS))
         self._add("prefill_600", engine, timing.prompt_tokens / timing.first_token_s)
-        speed = decode_speed(timing)
-        self._add("decode_600", engine, speed)
-        read_gb_per_s = speed * float(engine.facts["weight_bytes"]) / 1e9
-        self._add("decode_bandwidth", engine, 100 * read_gb_per_s / self._results.bandwidth_gb_per_s[self._number])
+        self._add("decode_600", engine, decode_speed(timing))
 
     def _assess(self, engine: EngineProcess) -> None:
         if not engine.command.reads_photos:

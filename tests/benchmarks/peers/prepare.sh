@@ -27,7 +27,7 @@ if [ ! -e "$folder/llama-cpp/built" ]; then
 fi
 if [ ! -d "$source" ]; then
   say "unpacking llama.cpp's converter"
-  "$folder/llama-cpp/bin/pip" download -q --no-deps --no-binary :all: -d "$folder/download" -r $here/requirements.txt
+  "$folder/llama-cpp/bin/pip" download -q --no-deps --no-binary llama-cpp-python -d "$folder/download" -r $here/requirements.txt
   mkdir "$source.partial"
   tar xzf "$folder"/download/llama_cpp_python-*.tar.gz -C "$source.partial" --strip-components=1
   mv "$source.partial" "$source"
@@ -56,7 +56,7 @@ fi
 convert() { # OUTPUT, then the converter's options
   [ -e "$1" ] || {
     target=$1
-    shift
+    shift # the rest are options
     say "writing $target"
     PYTHONPATH=$folder/converter "$python" "$source/vendor/llama.cpp/convert_hf_to_gguf.py" "$checkpoint" --outfile "$target.partial" "$@"
     mv "$target.partial" "$target"
