@@ -22,7 +22,6 @@ from appliance.records.database import Durability
 from appliance.records.door import Door
 from appliance.records.opening import open_records
 from appliance.records.setup import SetUp, SetUpAnswers, complete, prepare
-from appliance.records.space import BALLAST_NAME
 from appliance.records.store import RecordStore, new_id
 from appliance.records.users import User, select_users
 
@@ -74,7 +73,7 @@ def open_box(
     durability: Durability | None = None,
 ) -> Box:
     used = clock or ManualClock()
-    opening = open_records(folder, clock=used, door=door, durability=durability)
+    opening = open_records(folder, clock=used, door=door, durability=durability, ballast_bytes=0)
     assert opening.store is not None, opening
     return box_of(opening.store, made, used, is_unlocked=is_unlocked)
 
@@ -90,7 +89,6 @@ def box_of(store: RecordStore, made: SetUp, clock: ManualClock, *, is_unlocked: 
 def _template() -> tuple[Path, SetUp]:
     folder, made = Path(tempfile.mkdtemp(prefix="dermstation-box-")), prepare()
     set_up(folder, made).close()
-    (folder / BALLAST_NAME).unlink()
     return folder, made
 
 

@@ -109,7 +109,7 @@ def double_cuts(shim: Shim, folder: Path, count: int, rng: random.Random) -> Fou
         shutil.rmtree(before, ignore_errors=True)
         shutil.copytree(cut, before)
         shim.start(cut, folder / "second-log")
-        opened = opening.open_records(cut, clock=ManualClock())
+        opened = opening.open_records(cut, clock=ManualClock(), ballast_bytes=0)
         shim.stop()
         if opened.store is not None:
             opened.store.close()
@@ -154,7 +154,7 @@ def set_up_cuts(shim: Shim, folder: Path, count: int, rng: random.Random) -> Fou
         disk.cut(folder / "cut", rng)
         found.cuts += 1
         found.acknowledged += len(acknowledged)
-        opened = opening.open_records(folder / "cut", clock=ManualClock())
+        opened = opening.open_records(folder / "cut", clock=ManualClock(), ballast_bytes=0)
         if opened.store is not None:
             opened.store.close()
         if opened.state not in {"ready", "first-run"}:

@@ -181,10 +181,9 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 def test_full_disk_keeps_what_it_has_and_says_so(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """P7: no photo, no half photo; reading, signing in and the audit go on with the ballast's room."""
-    monkeypatch.setattr(space, "BALLAST_BYTES", 1 << 20)
     monkeypatch.setattr(space, "SHORT_BYTES", 0)
     box = new_box(small_disk / "records")
-    space.lay_ballast(box.folder)
+    space.lay_ballast(box.folder, 1 << 20)
     kept: list[Visited] = []
     with pytest.raises(DiskFullError, match="full"):
         _visit_without_end(box, kept)
@@ -193,6 +192,7 @@ def test_full_disk_keeps_what_it_has_and_says_so(small_disk: Path, monkeypatch: 
     assert People(box.store, clock=box.clock).sign_in(box.lead.user_id, "482915").role == "lead"
     assert not (box.folder / space.BALLAST_NAME).exists()
     assert not box.store.has_failed
+    box.store.lock()
     again = box.reopen()
     for visited in kept:
         image = again.store.get(CapturedImageContent, visited.capture_id)
@@ -207,6 +207,19 @@ def test_full_disk_keeps_what_it_has_and_says_so(small_disk: Path, monkeypatch: 
 def _visit_without_end(box: Box, kept: list[Visited]) -> None:
     while True:
         kept.append(visit(box, f"visit {len(kept)}", size=200_000))
+
+
+def test_room_is_set_aside_when_there_is_plenty_and_only_then(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.store.close()
+    ballast = box.folder / space.BALLAST_NAME
+    for free, is_laid in ((space.SHORT_BYTES, False), (space.LOW_BYTES, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(space, "look", lambda _, free=free: Space(free_bytes=free))
+            opening = open_records(box.folder, clock=box.clock, ballast_bytes=1 << 20)
+        assert opening.store is not None
+        opening.store.close()
+        assert ballast.exists() == is_laid
+    assert ballast.stat().st_blocks * 512 >= 1 << 20
 
 
 def test_photos_stop_before_the_disk_is_full(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

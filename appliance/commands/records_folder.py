@@ -1,10 +1,11 @@
 """What the commands about the records share: opening them by the settings, and asking for the secret."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from appliance.commands.doctor import SETTINGS
 from appliance.config import load_config
 from appliance.records.errors import CannotOpenError
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from appliance.records.clinic_key import PhraseKey, SheetKey
     from appliance.records.store import RecordStore
 
-SETTINGS: Final = Path("/etc/dermstation/dermstation.toml")
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

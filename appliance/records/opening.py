@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from appliance.clock import Clock, SystemClock
-from appliance.records import database
+from appliance.records import database, space
 from appliance.records.blobs import BLOBS_NAME
 from appliance.records.dating import Calendar
 from appliance.records.door import Door, FileDoor
@@ -49,6 +49,7 @@ def open_records(
     clock: Clock | None = None,
     door: Door | None = None,
     durability: database.Durability | None = None,
+    ballast_bytes: int = space.BALLAST_BYTES,
 ) -> Opening:
     """Open the records of a folder, or say why not and what to do.
 
@@ -57,6 +58,7 @@ def open_records(
         clock: Where the time comes from.
         door: The file system; a test's own.
         durability: Instead of the choice by SQLite's version; for tests only.
+        ballast_bytes: Room to set aside for the day when there is none.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,6 +77,8 @@ def open_records(
         opening = Opening(state="damaged", found=f"The records in {folder} cannot be read: {error}.", action=_REPAIR)
     if opening.store is None:
         lock.close()
+    elif opening.state == "ready":
+        space.lay_ballast(folder, ballast_bytes)
     return opening
 
 

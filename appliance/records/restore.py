@@ -54,7 +54,7 @@ def restore(path: Path, folder: Path, secret: WrappingKey, *, clock: Clock | Non
         CannotOpenError: The station is running.
         OSError: The disk failed, or has no room; nothing was changed.
     """
-    opening = open_records(folder, clock=clock)
+    opening = open_records(folder, clock=clock, ballast_bytes=0)
     if opening.state == "in-use":
         raise CannotOpenError(opening.found, state="in-use", action=opening.action)
     if opening.store is not None:
@@ -113,7 +113,7 @@ def _sync(beside: Path) -> None:
 
 def _check(beside: Path, secret: WrappingKey, manifest: archive.Manifest, clock: Clock | None) -> None:
     """Open what was extracted as the station would."""
-    opening = open_records(beside, clock=clock)
+    opening = open_records(beside, clock=clock, ballast_bytes=0)
     if opening.store is None or opening.photos_missing:
         raise ArchiveError(f"This backup does not open: {opening.found} Use another one.")
     with opening.store as store:

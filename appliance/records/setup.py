@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance.clock import Clock, SystemClock
-from appliance.records import database, space
+from appliance.records import database
 from appliance.records.clinic_key import (
     KeySlot,
     OpenedSlot,
@@ -107,7 +107,6 @@ def complete(
         keyring = Keyring(made.clinic_key.private_key.public_key())
         saver = Saver(connection=connection, folder=folder, door=used_door, keyring=keyring, calendar=calendar)
         saver.blobs.make()
-        space.lay_ballast(folder)
         _write(saver, made, answers, slots, pin_hash(answers.lead_pin, box_secret))
         keyring.unlock(made.clinic_key.private_key)
     except BaseException:

@@ -59,15 +59,15 @@ def look(folder: Path) -> Space:
     return Space(free_bytes=found.f_bavail * found.f_frsize)
 
 
-def lay_ballast(folder: Path) -> None:
+def lay_ballast(folder: Path, size_bytes: int = BALLAST_BYTES) -> None:
     """Set room aside, unless it is there or there is not plenty; nothing happens where it cannot be done."""
     path = folder / BALLAST_NAME
     with contextlib.suppress(OSError):
-        if path.exists() or look(folder).free_bytes < SHORT_BYTES:
+        if not size_bytes or path.exists() or look(folder).free_bytes < SHORT_BYTES + size_bytes:
             return
         with path.open("xb") as file:
             # Real blocks, not a hole: only those can be given back.
-            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
 
 
 def drop_ballast(folder: Path) -> bool:

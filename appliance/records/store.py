@@ -4,6 +4,7 @@ One object for the life of the process; every method may be called from any thre
 `rows.py`, keys are `keyring.py`, finding is `search.py`.
 """
 
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from appliance.records import audit, space
 from appliance.records.clinic_key import OpenedSlot, WrappingKey, open_key, open_slots
 from appliance.records.content import Content, EncounterContent, SubjectContent
 from appliance.records.dating import Moment
+from appliance.records.errors import DiskFullError, ReadOnlyError
 from appliance.records.folder_lock import FolderLock
 from appliance.records.reading import RecordReader
 from appliance.records.rows import Record
@@ -22,6 +24,7 @@ from appliance.records.saving import Also, Saved, Saver
 from appliance.records.search import SearchIndex, Visit
 from appliance.records.write import Write, checked
 
+logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=Content)
 ORIGIN_IDENTITY: Final = b"audit origin"
 
@@ -76,7 +79,7 @@ class RecordStore(RecordReader):
         """Open the records with the clinic's phrase or a recovery sheet; takes about a second, and the index's time.
 
         Returns:
-            The receipt of its audit entry; None on a disk that takes no writes.
+            The receipt of its audit entry; None on a disk that is full or takes no writes, where reading must go on.
 
         Raises:
             WrongSecretError: It is neither.
@@ -88,7 +91,7 @@ class RecordStore(RecordReader):
             damaged: list[str] = []
             self.index.rebuild(self.all_readable(SubjectContent, damaged), self.visits())
             self.damaged_subjects = tuple(damaged)
-            return None if self.is_read_only else self.note("unlocked", operator_id, detail=secret.kind)
+            return self._noted_if_possible("unlocked", operator_id, secret.kind)
 
     def open_slot(self, secret: WrappingKey) -> OpenedSlot:
         """Open the clinic's private key without unlocking anything.
@@ -104,8 +107,8 @@ class RecordStore(RecordReader):
             was_unlocked = self.is_unlocked
             self.saver.keyring.lock()
             self.index.clear()
-            if was_unlocked and not self.is_read_only:
-                self.note("locked", operator_id)
+            if was_unlocked:
+                self._noted_if_possible("locked", operator_id)
 
     # Making and changing
 
@@ -230,6 +233,13 @@ class RecordStore(RecordReader):
             if self.is_unlocked:
                 origin = open_key(self.saver.keyring.private_key, self.meta("audit_origin"), ORIGIN_IDENTITY)
             return audit.verify(self.saver.connection, origin, anchors)
+
+    def _noted_if_possible(self, action: str, operator_id: str | None, detail: str = "") -> Saved | None:
+        try:
+            return None if self.is_read_only else self.note(action, operator_id, detail=detail)
+        except (DiskFullError, ReadOnlyError) as error:
+            logger.warning("audit entry not written action=%s reason=%s", action, error)
+            return None
 
     def _index(self, writes: Sequence[Write], saved: Saved) -> None:
         with self.saver.lock:
