@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OLDEST_ONNXRUNTIME: Final = (1, 31)
+"""The first whose GroupQueryAttention is known to take `causal=0`; 1.24, which OpenVINO's wheel has, refuses it."""
 _ERROR_ONLY: Final = 3
 """ONNX Runtime's log severity: its warnings are about its own graph passes."""
 
@@ -79,6 +81,9 @@ class Session:
         """
         import onnxruntime as ort
 
+        if _version() < OLDEST_ONNXRUNTIME:
+            oldest = ".".join(map(str, OLDEST_ONNXRUNTIME))
+            raise BundleError(f"ONNX Runtime {ort.__version__} is too old for this model, which needs {oldest}.")
         self._name = path.name
         self._releases_memory = compute.releases_memory
         self._errors = _foreign_errors()
@@ -164,6 +169,12 @@ def _session_options(compute: Compute) -> "ort.SessionOptions":
     # A memory pattern asks for one block as large as the whole run: at 4096 patches that alone was 300 MB.
     options.enable_mem_pattern = not compute.releases_memory
     return options
+
+
+def _version() -> tuple[int, ...]:
+    import onnxruntime as ort
+
+    return tuple(int(part) for part in ort.__version__.split(".")[:2] if part.isdigit())
 
 
 def _foreign_errors() -> tuple[type[Exception], ...]:
