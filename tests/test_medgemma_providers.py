@@ -33,7 +33,7 @@ def test_a_provider_that_takes_no_node_is_not_believed(monkeypatch: pytest.Monke
     """As a CUDA wheel on a machine without a GPU: in the list, in the session, and everything on the CPU."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("appliance.medgemma.sessions.wanted_providers", lambda _: [CPU])
-    with pytest.raises(BundleError, match="No part of .* runs on cuda here; with provider auto"):
+    with pytest.raises(BundleError, match=r"No part of .* runs on cuda here; with provider auto"):
         MedGemma.load(bundle_path(), RuntimeOptions(threads=1, provider="cuda"))
 
 
