@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,14 @@ from appliance.types import Frame
 
 WAIT_S = 10.0
 """Longest wait for something that another thread does; only a failing test waits so long."""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another thread does."""
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.002)
 
 
 class ManualClock:

@@ -2,11 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kiosk_station import WAIT_S, ManualClock, ObedientCamera, two_cameras
+from kiosk_station import WAIT_S, ManualClock, ObedientCamera, two_cameras, until
 
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
@@ -37,13 +36,6 @@ def camera(clock: ManualClock) -> ObedientCamera:
 def station(camera: ObedientCamera, clock: ManualClock, tmp_path: Path) -> Station:
     """A station that is not started: what its threads would do, a test does."""
     return Station(camera, no_engine(tmp_path), clock=clock)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not happen"
-        time.sleep(0.002)
 
 
 def pressed(clock: ManualClock, age_s: float = 0.0) -> Press:

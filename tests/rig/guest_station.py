@@ -18,6 +18,7 @@ from appliance.service.station import Station
 from appliance.types import CapturedImage
 from appliance.wiring import build_station
 from rig import guest_usbip
+from rig.uvc_sim import subject_of
 
 _running: dict[str, Station] = {}
 _POLL_S = 0.02
@@ -152,10 +153,7 @@ def _station() -> Station:
 
 
 def _described(image: CapturedImage) -> dict[str, Any]:
-    subject = ""
-    if image.media_type == "image/jpeg":
-        length = int.from_bytes(image.content[4:6])
-        subject = image.content[6 : 4 + length].decode(errors="replace").partition(" of ")[2]
+    subject = subject_of(image.content) if image.media_type == "image/jpeg" else ""
     return {
         "sha256": image.sha256,
         "bytes": len(image.content),
