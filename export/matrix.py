@@ -19,7 +19,7 @@ from export.safetensors_file import StoredTensor
 
 MatrixPrecision = Literal["int4", "int8", "float16", "float32"]
 _BITS: Final[dict[MatrixPrecision, Bits]] = {"int4": 4, "int8": 8}
-_ACCURACY_LEVEL: Final = 4
+ACCURACY_LEVEL: Final = 4
 """MatMulNBits may quantise its input to int8 a block: twice the speed of float32 input."""
 
 
@@ -118,7 +118,7 @@ def add_linear(builder: GraphBuilder, name: str, value: str, matrix: StoredMatri
         ]
         inputs += ["", "", bias] if bias else []
         sizes = {"K": matrix.columns, "N": matrix.rows, "bits": matrix.bits, "block_size": matrix.block_size}
-        return builder.node("MatMulNBits", name, inputs, domain=MICROSOFT, accuracy_level=_ACCURACY_LEVEL, **sizes)
+        return builder.node("MatMulNBits", name, inputs, domain=MICROSOFT, accuracy_level=ACCURACY_LEVEL, **sizes)
     weight = builder.stored(f"{name}.weight", matrix.values)
     if matrix.precision == "float16":
         weight = builder.node("Cast", f"{name}/cast", [weight], to=onnx.TensorProto.FLOAT)

@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+import onnx
 
 from appliance.medgemma.bundle import file_record
 from export.checkpoint import read_json
 from export.errors import CheckpointError, ExportError, ParityError, UnsupportedCheckpointError
+from export.graph_builder import MICROSOFT
 from export.licence import NOTICE_FILE, find_notice
+from export.matrix import ACCURACY_LEVEL
+from export.quantize import block_size_for, quantize
 from export.staging import staged_folder, write_synced
 from export.voice.parity import compare_graphs
 
@@ -43,8 +48,10 @@ _SMALL_FILES: Final = (
     "special_tokens_map.json",
 )
 _REQUIRED: Final = ("config.json", "preprocessor_config.json", "tokenizer.json")
-_LIMITS: Final = {"float32": 1e-3, "int8": 0.2}
-"""Relative root-mean-square difference that a graph may show: rounding, and twice what int8 shows on random weights."""
+_LIMITS: Final = {"float32": 1e-3, "int8": 0.15}
+"""Relative root-mean-square difference that a graph may show: rounding; three times that of Whisper base in int8."""
+_MATRIX: Final = 2
+"""Dimensions of a matrix."""
 
 
 def export_whisper(checkpoint: Path, target: Path, *, int8: bool, licence: str | None = None) -> dict[str, Any]:
@@ -180,7 +187,32 @@ def _trace(source: Path, folder: Path, *, int8: bool) -> None:
 
 
 def _quantize(source: Path, target: Path) -> None:
-    """Round matrices to int8, one scale an output; convolutions stay float32, for which int8 is slower on a CPU."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    """Round the matrices to 8 bits a block of inputs, with the kernel that the other graphs use.
 
-    quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+    Dynamic quantisation with one scale a matrix of inputs was 25 % off on Whisper base's encoder, blocks are 3 %.
+    Convolutions stay float32.
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    stored = {value.name: value for value in graph.initializer}
+    added: dict[str, onnx.TensorProto] = {}
+    for node in graph.node:
+        weight = stored.get(node.input[1]) if node.op_type == "MatMul" else None
+        if weight is None or len(weight.dims) != _MATRIX:
+            continue
+        columns, rows = weight.dims
+        size = block_size_for(columns, 8)
+        quantized = quantize(np.ascontiguousarray(onnx.numpy_helper.to_array(weight).T, np.float32), 8, size)
+        names = [f"{weight.name}.blocks", f"{weight.name}.scales"]
+        for name, value in zip(names, (quantized.values.reshape(rows, -1, size), quantized.scales), strict=True):
+            added[name] = onnx.numpy_helper.from_array(value, name)
+        sizes = {"K": columns, "N": rows, "bits": 8, "block_size": size, "accuracy_level": ACCURACY_LEVEL}
+        inputs = [node.input[0], *names]
+        node.CopyFrom(onnx.helper.make_node("MatMulNBits", inputs, node.output, node.name, domain=MICROSOFT, **sizes))
+    graph.initializer.extend(added.values())
+    used = {name for node in graph.node for name in node.input}
+    kept = [value for value in graph.initializer if value.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
+    onnx.save(model, target)
