@@ -34,11 +34,13 @@ def test_an_engine_says_what_it_is_and_carries_out_orders(engine: EngineProcess,
     timing = engine.ask(Order(prompt="one two three", tokens=4, photo=str(photo), schema={"type": "string"}))
     assert (timing.prompt_tokens, timing.tokens, timing.distinct_tokens) == (8, 4, 4)
     assert timing.image_s > 0
+    assert timing.read_ahead_s > 0
     assert 0 < timing.first_token_s <= timing.generate_s
 
 
 def test_without_a_photo_no_time_is_its(engine: EngineProcess) -> None:
-    assert engine.ask(Order(prompt="a", tokens=1)).image_s == 0.0
+    timing = engine.ask(Order(prompt="a", tokens=1))
+    assert (timing.image_s, timing.read_ahead_s) == (0.0, 0.0)
 
 
 def test_processor_time_is_told_beside_the_clock(engine: EngineProcess) -> None:
@@ -83,7 +85,16 @@ def test_memory_is_watched_from_outside(engine: EngineProcess) -> None:
 
 
 def test_decode_speed_counts_the_tokens_after_the_first() -> None:
-    timing = Timing(image_s=9, first_token_s=2, generate_s=4, prompt_tokens=5, tokens=11, cpu_s=3, distinct_tokens=11)
+    timing = Timing(
+        image_s=9,
+        read_ahead_s=1,
+        first_token_s=2,
+        generate_s=4,
+        prompt_tokens=5,
+        tokens=11,
+        cpu_s=3,
+        distinct_tokens=11,
+    )
     assert decode_speed(timing) == 5.0
 
 

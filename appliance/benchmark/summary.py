@@ -43,6 +43,7 @@ class Measured:
         return {
             "load_s": self.load_s,
             "vision_s": self._median(lambda run: run.assessment.vision_s),
+            "read_ahead_s": self._median(lambda run: run.assessment.read_ahead_s),
             "prefill_tokens_per_s": reading_speed([run.long for run in self.runs]),
             "first_token_s": self._median(lambda run: run.assessment.first_token_s),
             "decode_short_tokens_per_s": writing_speed([run.short for run in self.runs]),
@@ -98,7 +99,7 @@ def page(measured: Measured) -> str:
         ("conditions", _conditions(measured)),
         ("", ""),
         ("model opened and checked", _seconds(figures["load_s"])),
-        ("photo read", _seconds(figures["vision_s"])),
+        ("photo read", f"{_seconds(figures['vision_s'])}, and {_seconds(figures['read_ahead_s'])} into the prompt"),
         (f"question of {words} tokens read", f"{_speed(figures['prefill_tokens_per_s'])}"),
         ("first word, once the photo is read", _seconds(figures["first_token_s"])),
         ("writing after a short question", _speed(figures["decode_short_tokens_per_s"])),

@@ -27,7 +27,9 @@ class Timing:
     """What carrying out an order took, in seconds on a monotonic clock."""
 
     image_s: float
-    """From the photo's bytes to its features; 0 without one. Not part of the two others."""
+    """From the photo's bytes to its features; 0 without one. Not part of the others."""
+    read_ahead_s: float
+    """For what is known of the prompt once the photo is there, if the engine reads ahead. Not part of the others."""
     first_token_s: float
     """From the prompt to the first token, the photo being encoded."""
     generate_s: float
@@ -57,6 +59,10 @@ class Engine(Protocol):
 
     def encode(self, photo: bytes) -> None:
         """Turn a JPEG into features that the next `stream` uses."""
+        ...
+
+    def read_ahead(self) -> None:
+        """Read as much of the next prompt as the encoded photo tells, if the engine can."""
         ...
 
     def stream(self, order: Order) -> Iterator[int]:

@@ -74,7 +74,7 @@ FIGURES: Final = (
     ),
     Figure(
         key="first_token",
-        title="Assess to first token, photo encoded before",
+        title="Assess to first token, photo encoded (and read ahead) before",
         unit="s",
         better="lower",
         promise=Promise(of="value", must=2, aim=1),

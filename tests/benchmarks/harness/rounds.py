@@ -153,7 +153,7 @@ class _Round:
             tokens=ASSESSMENT_TOKENS,
         )
         timing = self._ask(engine, order)
-        total_s = timing.image_s + timing.generate_s
+        total_s = timing.image_s + timing.read_ahead_s + timing.generate_s
         self._add("image", engine, timing.image_s)
         self._add("first_token", engine, timing.first_token_s)
         self._add("assessment", engine, total_s - timing.constraint_s)

@@ -23,6 +23,9 @@ class Fake:
         """Keep the photo."""
         self._photo = photo
 
+    def read_ahead(self) -> None:
+        """Do nothing."""
+
     def stream(self, order: Order) -> Iterator[int]:
         """Count; the prompts `fail`, `end early` and `die` do what they say."""
         print("a library's chatter")

@@ -68,6 +68,9 @@ class LlamaCpp:
                 # The buffer is overwritten by the next photo only.
                 self._features = mtmd.mtmd_get_output_embd(self._mtmd)
 
+    def read_ahead(self) -> None:
+        """Do nothing: a program around llama.cpp reads the prompt when it has the question."""
+
     def stream(self, order: Order) -> Iterator[int]:
         """Yield the tokens of a greedy answer."""
         llama.llama_memory_clear(llama.llama_get_memory(self._context), True)

@@ -37,6 +37,11 @@ class Ours:
         self._photo = photo
         self._model.encode_image(photo)
 
+    def read_ahead(self) -> None:
+        """Read the prompt up to the photo, as the engine process does when a photo is taken."""
+        if self._photo is not None:
+            self._model.read_ahead([Message(role="user", parts=(ImagePart(content=self._photo),))])
+
     def stream(self, order: Order) -> Iterator[int]:
         """Yield the tokens of a greedy answer."""
         text = TextPart(text=order.prompt)
