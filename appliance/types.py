@@ -9,11 +9,14 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 MediaType = Literal["image/jpeg", "image/png"]
 Modality = Literal["XC", "DMS"]
 """DICOM (0008,0060): XC, external-camera photography; DMS, dermoscopy."""
+
+KeepReason = Literal["patient_moves", "cannot_be_better", "shows_enough", "no_time"]
+"""Why a photo was kept although its quality is poor."""
 
 _SIGNATURES: Final[dict[MediaType, bytes]] = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 """Source: ITU-T T.81, B.1.1.3 (SOI and a marker); ISO/IEC 15948, 5.2."""
@@ -65,10 +68,19 @@ class CapturedImage:
     sha256: str
     modality: Modality = "XC"
     captured_at: datetime
+    quality: str | None = None
+    """Message key of what its quality was said to be; None where it was not measured."""
+    keep_reason: KeepReason | None = None
+    """Why it was kept although poor."""
 
     def __post_init__(self) -> None:
         if hashlib.sha256(self.content).hexdigest() != self.sha256:
             raise ValueError("the captured image's digest is not that of its bytes")
+
+
+def keep_reason_of(code: str) -> KeepReason | None:
+    """Return the reason of a code; None for the empty one and for one that a later release wrote."""
+    return next((reason for reason in get_args(KeepReason) if reason == code), None)
 
 
 def media_type_of(content: bytes) -> MediaType | None:

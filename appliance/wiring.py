@@ -9,6 +9,7 @@ from appliance.config import CameraConfig, Config
 from appliance.demo import pictures_path
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
+from appliance.service.live_quality import LiveQuality
 from appliance.service.station import Station
 from firmware_bridge.client import Dermatoscope
 from firmware_bridge.port import opener
@@ -37,4 +38,5 @@ def build_station(config: Config) -> Station:
     microcontroller = None
     if config.microcontroller.enabled:
         microcontroller = Dermatoscope(opener(config.microcontroller.port))
-    return Station(open_camera(config.camera), engine, microcontroller=microcontroller)
+    quality = LiveQuality(config.quality)
+    return Station(open_camera(config.camera), engine, microcontroller=microcontroller, quality=quality)

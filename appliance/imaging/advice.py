@@ -36,11 +36,13 @@ SENTENCES: Final[dict[Advice, str]] = {
 }
 ADVICE: Final[tuple[Advice, ...]] = get_args(Advice)
 
-_TOO_BRIGHT_SHARE: Final = 0.25
-"""Clipped over a quarter of the middle is no highlight any more."""
-
 _LOWER_SLOPE: Final = 2.5
 _UPPER_SLOPE: Final = 0.45
+
+SPOILING: Final[frozenset[Advice]] = frozenset(
+    {"quality.too_dark", "quality.too_bright", "quality.glare", "quality.blurred"}
+)
+"""What makes a photo one that nobody can judge: it is kept only if the nurse says why."""
 
 
 def advice_for(measures: ImageMeasures, config: QualityConfig) -> Advice:
@@ -48,10 +50,8 @@ def advice_for(measures: ImageMeasures, config: QualityConfig) -> Advice:
     spread = measures.clipped - measures.glare
     checks: tuple[tuple[bool, Advice], ...] = (
         (measures.brightness < config.brightness_min, "quality.too_dark"),
-        (
-            measures.clipped > _TOO_BRIGHT_SHARE or spread > max(config.clipped_max, measures.glare),
-            "quality.too_bright",
-        ),
+        # A highlight has a rim of which only some channels are at their end; more than that is no rim.
+        (spread > max(config.clipped_max, measures.glare), "quality.too_bright"),
         (measures.glare > config.glare_max, "quality.glare"),
         ((measures.shift or 0.0) > config.shift_max, "quality.moving"),
         (measures.focus < config.focus_min, "quality.blurred"),

@@ -10,14 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Final, Self
+from collections.abc import Callable
+from typing import Final, Self, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.errors import ImageError
 from appliance.imaging import worker
 from appliance.imaging.pixels import MAX_PIXELS, MAX_SIDE_PX
+from appliance.imaging.quality import ImageMeasures
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +76,31 @@ class Sandbox:
         Raises:
             ImageError: The picture is refused, or decoding it failed or took longer than the deadline.
         """
+        return self._ask(worker.DECODE, content, self._pixels)
+
+    def measure(self, content: bytes, *, is_preview: bool) -> ImageMeasures:
+        """Measure one frame, as `preview.measure_frame` does.
+
+        Args:
+            content: A whole JPEG or PNG file.
+            is_preview: Whether it follows the frame before; else it is measured by itself.
+
+        Raises:
+            ImageError: As `decode`.
+        """
+        return self._ask(worker.MEASURE if is_preview else worker.MEASURE_ALONE, content, self._measures)
+
+    def _ask(self, operation: int, content: bytes, answer: Callable[[float], T]) -> T:
         with self._turn:
             try:
-                return self._pixels(self._send(worker.DECODE, content))
+                return answer(self._send(operation, content))
             except (OSError, ValueError) as error:
                 failure = self._failed(error)
                 if isinstance(error, TimeoutError) or self._jobs <= 1:
                     raise failure from error
             # It may have died before, or of what an earlier picture did to it: this one gets a process to itself.
             try:
-                return self._pixels(self._send(worker.DECODE, content))
+                return answer(self._send(operation, content))
             except (OSError, ValueError) as error:
                 raise self._failed(error) from error
 
@@ -112,6 +132,13 @@ class Sandbox:
             raise ValueError("an impossible size")
         content = self._received(height_px * width_px * 3, deadline_s)
         return np.frombuffer(content, np.uint8).reshape(height_px, width_px, 3)
+
+    def _measures(self, deadline_s: float) -> ImageMeasures:
+        kind = bytes(self._received(1, deadline_s))
+        if kind == worker.SENTENCE:
+            raise ImageError(self._text(kind, worker.SENTENCE, _SENTENCE_MAX_BYTES, deadline_s))
+        # What is wrong with the JSON is a ValueError too.
+        return msgspec.json.decode(self._text(kind, worker.TEXT, _SENTENCE_MAX_BYTES, deadline_s), type=ImageMeasures)
 
     def _text(self, kind: bytes, expected: bytes, max_bytes: int, deadline_s: float) -> str:
         (length,) = worker.LENGTH.unpack(self._received(worker.LENGTH.size, deadline_s))

@@ -5,7 +5,7 @@ itself in before the first job. It ends when the socket does. What it answers is
 this process over gains the right to lie about one picture, and nothing else.
 
 A job: u8 operation, u32 length, bytes. An answer: u8 kind, then for pixels u32 height, u32 width, RGB bytes; else u32
-length, UTF-8 bytes. Little-endian.
+length, UTF-8 bytes (a sentence, or JSON). Little-endian.
 """
 
 import io
@@ -13,12 +13,15 @@ import os
 import struct
 from typing import Final
 
+import msgspec
 import numpy as np
 from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from appliance.errors import ImageError
 from appliance.imaging.confinement import confine
 from appliance.imaging.pixels import pixels_from_bytes
+from appliance.imaging.preview import measure_frame
+from appliance.imaging.quality import QualityMeter
 
 MEMORY_BYTES: Final = 640 << 20
 """Of address space; 110 MB are Python, numpy and Pillow, and a picture at the limit of pixels takes 170 to 270 MB."""
@@ -27,7 +30,9 @@ JOB: Final = struct.Struct("<BI")
 SIZE: Final = struct.Struct("<II")
 LENGTH: Final = struct.Struct("<I")
 PIXELS, SENTENCE, READY = b"P", b"E", b"R"
-DECODE: Final = 0
+TEXT: Final = b"J"
+DECODE, MEASURE, MEASURE_ALONE = 0, 1, 2
+"""Pixels of a picture; measures of the next frame of a preview; measures of a frame by itself."""
 PLUGINS: Final = (JpegImagePlugin, PngImagePlugin, MpoImagePlugin, TiffImagePlugin)
 """Imported beforehand, as Pillow would only at the first picture that needs them: EXIF is a TIFF, iPhones write MPO."""
 _ORIENTATION: Final = 0x0112
@@ -42,16 +47,22 @@ def main() -> None:
     _warm_up()
     is_filtered = confine(memory_bytes=MEMORY_BYTES, cpu_s=CPU_S)
     _write(READY + bytes([is_filtered]))
+    meter = QualityMeter()
     while (head := _read(JOB.size)) is not None:
-        _operation, length = JOB.unpack(head)
+        operation, length = JOB.unpack(head)
         content = _read(length)
         if content is None:
             return
-        _answer(bytes(content))
+        _answer(operation, bytes(content), meter)
 
 
-def _answer(content: bytes) -> None:
+def _answer(operation: int, content: bytes, meter: QualityMeter) -> None:
     try:
+        if operation != DECODE:
+            measures = measure_frame(content, meter if operation == MEASURE else QualityMeter())
+            text = msgspec.json.encode(measures)
+            _write(TEXT + LENGTH.pack(len(text)) + text)
+            return
         pixels = pixels_from_bytes(content)
     except ImageError as error:
         sentence = str(error).encode(errors="replace")
@@ -63,12 +74,15 @@ def _answer(content: bytes) -> None:
 
 def _warm_up() -> None:
     """Have Pillow load and register what it does at the first picture of each kind: later there are no files."""
+    meter = QualityMeter()
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     for kind in ("JPEG", "PNG"):
         buffer = io.BytesIO()
         Image.new("RGB", (16, 16)).save(buffer, kind, exif=exif)
         pixels_from_bytes(buffer.getvalue())
+        # The second one has one before it: numpy loads its Fourier transforms only then.
+        msgspec.json.encode(measure_frame(buffer.getvalue(), meter))
     try:
         pixels_from_bytes(b"")
     except ImageError:

@@ -117,6 +117,10 @@ class CapturedImageContent(Content, frozen=True, kw_only=True):
     """UTC, ISO 8601, by the box's clock."""
     view: Line = ""
     """overview, close-up, dermoscopic, lateral"""
+    quality: Line = ""
+    """Message key of what its quality was said to be at the shutter; empty where it was not measured."""
+    keep_reason: Line = ""
+    """Code of why it was kept although poor."""
     acquisition: dict[str, str] = {}
     """DICOM (0016,1001)-(0016,1005) by keyword, as told by the device."""
 

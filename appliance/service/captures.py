@@ -9,12 +9,15 @@ Source: `web/DESIGN.md`, "A frame must be younger than the visit".
 import hashlib
 import threading
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from appliance.camera.protocol import Camera
 from appliance.clock import Clock
-from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, StaleFrameError
-from appliance.types import CapturedImage, Encounter, Frame
+from appliance.imaging.advice import SENTENCES, SPOILING, Advice
+from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, PoorQualityError, StaleFrameError
+from appliance.types import CapturedImage, Encounter, Frame, KeepReason
 
 FRAME_MAX_AGE_S: Final = 0.5
 _WAIT_FOR_FRAME_S: Final = 0.5
@@ -94,6 +97,7 @@ class Captures:
         self._on_screen_since_s = 0.0
         self._is_locked = False
         self._last_kept_sequence = -1
+        self._held: CapturedImage | None = None
 
     @property
     def current(self) -> Encounter | None:
@@ -127,6 +131,7 @@ class Captures:
         """Hide the encounter: until the screen is unlocked no shutter fires, and a photo on its way is discarded."""
         with self._lock:
             self._is_locked = True
+            self._held = None
 
     def unlock_screen(self) -> None:
         """Show the encounter again; what the camera saw before that is not kept for it."""
@@ -140,12 +145,18 @@ class Captures:
         with self._lock:
             if self._current is not None and self._current.encounter_id == encounter_id:
                 self._current = None
+                self._held = None
             self._store.forget_encounter(encounter_id)
 
-    def capture(self, encounter_id: str) -> CapturedImage:
+    def capture(self, encounter_id: str, judge: Callable[[bytes], Advice | None] | None = None) -> CapturedImage:
         """Keep the camera's newest frame for an encounter.
 
+        Args:
+            encounter_id: The encounter on the screen.
+            judge: Tells what is wrong with a frame; None for nothing to say.
+
         Raises:
+            PoorQualityError: The frame is too poor to be judged; it is held, see `held` and `keep_held`.
             EncounterClosedError: The encounter was not on the screen when the shutter fired, left it meanwhile, or the
                 screen is locked.
             StaleFrameError: The newest frame is older than 500 ms or than the encounter, or was kept before.
@@ -153,7 +164,12 @@ class Captures:
             LimitError: There is no room.
         """
         self._require_shutter(encounter_id)
+        self._held = None
         frame = self._fresh_frame()
+        judged_from_s = self._clock.monotonic_s()
+        advice = judge(frame.content) if judge is not None else None
+        # A busy box judges slowly, which makes no frame older than it was when the shutter fired.
+        judged_s = self._clock.monotonic_s() - judged_from_s
         image = CapturedImage(
             capture_id=uuid.uuid4().hex,
             encounter_id=encounter_id,
@@ -162,13 +178,40 @@ class Captures:
             sha256=hashlib.sha256(frame.content).hexdigest(),
             modality=frame.modality,
             captured_at=self._clock.now_at(),
+            quality=advice,
         )
         with self._lock:
             # The visit may have been closed while the camera was asked: then the photo belongs to nobody.
             self._require_shutter(encounter_id)
-            self._check_fresh(frame)
+            self._check_fresh(frame, judged_s)
+            if advice in SPOILING:
+                self._held = image
+                raise PoorQualityError(f"{SENTENCES[advice]} Take it again, or say why to keep it.")
             self._store.keep(image)
             self._last_kept_sequence = frame.sequence
+        return image
+
+    @property
+    def held(self) -> CapturedImage | None:
+        """The photo that waits for a reason to be kept; the next shutter, a closed visit and a lock let it go."""
+        return self._held
+
+    def keep_held(self, encounter_id: str, capture_id: str, reason: KeepReason) -> CapturedImage:
+        """Keep the held photo, with the reason.
+
+        Raises:
+            EncounterClosedError: Its encounter is not on the screen any more.
+            NotFoundError: It is not held any more.
+            LimitError: There is no room.
+        """
+        with self._lock:
+            self._require_shutter(encounter_id)
+            held = self._held
+            if held is None or (held.encounter_id, held.capture_id) != (encounter_id, capture_id):
+                raise NotFoundError("This photo is not there any more. Please take it again.")
+            image = replace(held, keep_reason=reason)
+            self._store.keep(image)
+            self._held = None
         return image
 
     def image(self, capture_id: str) -> CapturedImage:
@@ -212,8 +255,8 @@ class Captures:
             after = frame.sequence
         raise StaleFrameError("The camera shows no new picture, so nothing was kept. Check its cable.")
 
-    def _check_fresh(self, frame: Frame) -> None:
-        age_s = self._clock.monotonic_s() - frame.captured_s
+    def _check_fresh(self, frame: Frame, judged_s: float = 0.0) -> None:
+        age_s = self._clock.monotonic_s() - frame.captured_s - judged_s
         if age_s > FRAME_MAX_AGE_S:
             raise StaleFrameError("The camera's picture has frozen, so nothing was kept. Check its cable.")
         if frame.captured_s <= self._on_screen_since_s:

@@ -21,6 +21,12 @@ class NotShownError(DermstationError):
     message_key = "error.not_shown"
 
 
+class PoorQualityError(DermstationError):
+    """The photo shows too little; it is held until the nurse says why to keep it, or takes another."""
+
+    message_key = "error.poor_quality"
+
+
 class NotFoundError(DermstationError):
     """There is no such photo or job, any more."""
 

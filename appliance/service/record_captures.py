@@ -15,7 +15,7 @@ from appliance.records.rows import Record
 from appliance.records.store import RecordStore, new_id
 from appliance.records.words import pseudonym_of
 from appliance.service.errors import LimitError, NotFoundError
-from appliance.types import CapturedImage
+from appliance.types import CapturedImage, keep_reason_of
 
 VISIT_MAX_BYTES: Final = 256 << 20
 
@@ -114,6 +114,8 @@ class RecordCaptureStore:
             sha256=record.content.sha256,
             modality=record.content.modality,
             captured_at=datetime.fromisoformat(record.content.captured_at),
+            quality=record.content.quality or None,
+            keep_reason=keep_reason_of(record.content.keep_reason),
         )
 
 
@@ -124,4 +126,6 @@ def _described(image: CapturedImage) -> CapturedImageContent:
         size_bytes=len(image.content),
         modality=image.modality,
         captured_at=image.captured_at.isoformat(),
+        quality=image.quality or "",
+        keep_reason=image.keep_reason or "",
     )

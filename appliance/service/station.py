@@ -19,9 +19,10 @@ from appliance.service.captures import Captures, CaptureStore, MemoryCaptureStor
 from appliance.service.engine_watch import EngineWatch, HealthSource
 from appliance.service.errors import NotFoundError, NotShownError
 from appliance.service.jobs import Job
+from appliance.service.live_quality import LiveQuality
 from appliance.service.questions import Questions
 from appliance.service.shutter import ButtonListener, Press, Shutter
-from appliance.types import CapturedImage, Encounter, Frame
+from appliance.types import CapturedImage, Encounter, Frame, KeepReason
 from firmware_bridge.client import Dermatoscope
 
 _CAMERA_CHECK_S: Final = 0.05
@@ -46,12 +47,14 @@ class Station:
         store: CaptureStore | None = None,
         clock: Clock | None = None,
         microcontroller: Dermatoscope | None = None,
+        quality: LiveQuality | None = None,
     ) -> None:
         self.camera = camera
         self.watch = EngineWatch(engine)
         self.captures = Captures(camera, store or MemoryCaptureStore(), clock or SystemClock())
         self.questions = Questions(engine, self.watch)
         self.microcontroller = microcontroller
+        self.quality = quality
         self._clock = clock or SystemClock()
         self.shutter = Shutter(self._fire, self._clock)
         self._shown_s = -_SHOWN_S
@@ -62,6 +65,8 @@ class Station:
         self._stack.enter_context(self.watch)
         self._stack.enter_context(self.questions)
         self._stack.enter_context(self.shutter)
+        if self.quality is not None:
+            self._stack.enter_context(self.quality)
         if isinstance(self.camera, CameraSet):
             self.camera.on_press = self._camera_pressed
             self._stack.enter_context(self.camera)
@@ -97,7 +102,17 @@ class Station:
         Raises:
             DermstationError: Nothing was kept; the sentence says why.
         """
-        image = self.captures.capture(encounter_id)
+        return self._kept(self.captures.capture(encounter_id, self.quality.judge if self.quality else None))
+
+    def keep_held(self, encounter_id: str, capture_id: str, reason: KeepReason) -> CapturedImage:
+        """Keep the photo that was held for its poor quality.
+
+        Raises:
+            DermstationError: Nothing was kept; the sentence says why.
+        """
+        return self._kept(self.captures.keep_held(encounter_id, capture_id, reason))
+
+    def _kept(self, image: CapturedImage) -> CapturedImage:
         self._hold_series(is_held=True)
         self.questions.encode(image)
         return image
@@ -179,6 +194,8 @@ class Station:
         frame = self.camera.frame(after, timeout_s)
         if frame is not None:
             self._shown_s = self._clock.monotonic_s()
+            if self.quality is not None:
+                self.quality.offer(frame)
         return frame
 
     def age_ms(self, frame: Frame) -> int:

@@ -8,8 +8,10 @@ import msgspec
 from flask import Blueprint, Response, jsonify, request
 
 from appliance.errors import PromptError
+from appliance.service.errors import PoorQualityError
 from appliance.service.jobs import Job
 from appliance.service.station import Station
+from appliance.types import KeepReason
 from web.kiosk.pages import capture_links
 
 T = TypeVar("T")
@@ -23,6 +25,10 @@ class _AssessmentRequest(msgspec.Struct, forbid_unknown_fields=True):
     again: bool = False
 
 
+class _KeepRequest(msgspec.Struct, forbid_unknown_fields=True):
+    reason: KeepReason
+
+
 class _QuestionRequest(msgspec.Struct, forbid_unknown_fields=True):
     question: str
 
@@ -31,6 +37,7 @@ def create_api(station: Station) -> Blueprint:
     """Build the routes that the pages' scripts call."""
     api = Blueprint("api", __name__)
     _add_camera_routes(api, station)
+    _add_shutter_routes(api, station)
     _add_question_routes(api, station)
     return api
 
@@ -46,6 +53,8 @@ def _add_camera_routes(api: Blueprint, station: Station) -> None:
         if frame is None:
             return Response(status=HTTPStatus.NO_CONTENT)
         response = Response(frame.content, mimetype=frame.media_type)
+        if station.quality is not None and (advice := station.quality.advice) is not None:
+            response.headers["X-Quality"] = advice
         response.headers["X-Presses"] = str(station.shutter.outcome.number)
         response.headers["X-Frame-Sequence"] = str(frame.sequence)
         response.headers["X-Captured-Age-Ms"] = str(station.age_ms(frame))
@@ -61,16 +70,34 @@ def _add_camera_routes(api: Blueprint, station: Station) -> None:
         station.show_next_camera()
         return Response(status=HTTPStatus.NO_CONTENT)
 
+
+def _add_shutter_routes(api: Blueprint, station: Station) -> None:
     @api.get("/api/press")
     def press() -> Response:
         """What became of the last press of a button that is no touch."""
         outcome = station.shutter.outcome
         links = capture_links(outcome.image) if outcome.image is not None else {}
-        return jsonify(number=outcome.number, sentence=outcome.sentence, **links)
+        return jsonify(number=outcome.number, sentence=outcome.sentence, **links, **_held(station))
 
     @api.post("/api/encounters/<encounter_id>/captures")
     def capture(encounter_id: str) -> tuple[Response, int]:
-        return jsonify(capture_links(station.capture(encounter_id))), HTTPStatus.CREATED
+        try:
+            return jsonify(capture_links(station.capture(encounter_id))), HTTPStatus.CREATED
+        except PoorQualityError as error:
+            return jsonify(error=str(error), **_held(station)), HTTPStatus.CONFLICT
+
+    @api.post("/api/encounters/<encounter_id>/held/<capture_id>")
+    def keep_held(encounter_id: str, capture_id: str) -> tuple[Response, int]:
+        reason = _decoded(_KeepRequest).reason
+        return jsonify(capture_links(station.keep_held(encounter_id, capture_id, reason))), HTTPStatus.CREATED
+
+
+def _held(station: Station) -> dict[str, str]:
+    """Name the photo that waits for a reason to be kept, and what is wrong with it."""
+    held = station.captures.held
+    if held is None or held.quality is None:
+        return {}
+    return {"held": held.capture_id, "quality": held.quality}
 
 
 def _add_question_routes(api: Blueprint, station: Station) -> None:

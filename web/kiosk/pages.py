@@ -6,6 +6,7 @@ from flask import Blueprint, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from appliance.assessment import FOLLOW_UP_QUESTIONS
+from appliance.imaging.advice import SENTENCES
 from appliance.service.errors import NotFoundError
 from appliance.service.station import Station
 from appliance.types import CapturedImage
@@ -43,6 +44,7 @@ def create_pages(station: Station) -> Blueprint:
             is_replay=station.is_replay,
             has_other_camera=len(station.camera_roles) > 1,
             presses=station.shutter.outcome.number,
+            sentences=SENTENCES,
         )
 
     @pages.get("/encounters/<encounter_id>/captures/<capture_id>")

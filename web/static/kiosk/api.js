@@ -4,9 +4,10 @@ const UNREACHABLE = "The box does not answer. It may be starting again.";
 
 /** What the box refused, in its own words. */
 export class ApiError extends Error {
-  constructor(sentence, status) {
+  constructor(sentence, status, answer = null) {
     super(sentence);
     this.status = status;
+    this.answer = answer;
   }
 }
 
@@ -53,6 +54,6 @@ async function answerOf(response) {
   } catch {
     throw new ApiError(UNREACHABLE, response.status);
   }
-  if (!response.ok) throw new ApiError(answer?.error ?? UNREACHABLE, response.status);
+  if (!response.ok) throw new ApiError(answer?.error ?? UNREACHABLE, response.status, answer);
   return answer;
 }

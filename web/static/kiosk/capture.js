@@ -2,6 +2,7 @@
 
 import { announce } from "./announce.js";
 import { ApiError, get, post } from "./api.js";
+import { KeepAnyway } from "./keep_anyway.js";
 import { Pager } from "./pager.js";
 import { Preview } from "./preview.js";
 import "./dialogs.js";
@@ -14,6 +15,9 @@ const shutter = document.getElementById("shutter");
 const say = document.getElementById("say");
 const trouble = document.getElementById("trouble");
 const preview = new Preview(document.getElementById("preview"), Number(live.dataset.presses));
+const keepAnyway = new KeepAnyway(document.getElementById("keep-anyway"), live.dataset.encounter);
+const sentences = JSON.parse(live.dataset.sentences);
+const GOOD = "quality.good";
 let isKeeping = false;
 let canKeep = false;
 
@@ -29,7 +33,12 @@ function complain(sentence) {
   trouble.hidden = sentence === "";
 }
 
-preview.addEventListener("live", () => look("live", live.dataset.guidance));
+preview.addEventListener("live", (event) => {
+  const isPoor = event.detail !== null && event.detail !== GOOD;
+  live.dataset.quality = event.detail === null ? "unknown" : isPoor ? "poor" : "good";
+  // A picture that could be better says how; where nothing was measured, the general guidance stands.
+  look("live", sentences[event.detail] ?? live.dataset.guidance);
+});
 preview.addEventListener("still", () => look("still", "No new picture from the camera"));
 preview.addEventListener("dark", (event) => {
   complain("");
@@ -41,8 +50,12 @@ preview.addEventListener("press", async () => {
   if (isKeeping) return;
   try {
     const press = await get("/api/press");
+    keepAnyway.close();
     if (press.page_url) location.assign(press.page_url);
-    else complain(press.sentence ?? "");
+    else if (press.held) {
+      preview.freeze();
+      keepAnyway.ask(press.sentence, press.held);
+    } else complain(press.sentence ?? "");
   } catch (error) {
     complain(error.message);
   }
@@ -65,13 +78,24 @@ async function keep() {
     const kept = await post(`/api/encounters/${live.dataset.encounter}/captures`);
     location.assign(kept.page_url);
   } catch (error) {
-    complain(error instanceof ApiError ? error.message : "The photo was not kept. Please take it again.");
-    isKeeping = false;
-    shutter.disabled = false;
-    preview.thaw();
-    live.classList.remove("is-keeping");
+    if (error instanceof ApiError && error.answer?.held) {
+      keepAnyway.ask(error.message, error.answer.held);
+      return;
+    }
+    goOn(error instanceof ApiError ? error.message : "The photo was not kept. Please take it again.");
   }
 }
+
+function goOn(sentence = "") {
+  complain(sentence);
+  isKeeping = false;
+  shutter.disabled = !canKeep;
+  preview.thaw();
+  live.classList.remove("is-keeping");
+}
+
+keepAnyway.addEventListener("again", () => goOn());
+keepAnyway.addEventListener("failed", (event) => goOn(event.detail));
 
 shutter.addEventListener("click", keep);
 document.addEventListener("keydown", (event) => {

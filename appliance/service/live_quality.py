@@ -1,0 +1,102 @@
+"""What to do better, while the live picture is on a screen: measures the newest frame, one after the other.
+
+It never holds the preview up: a frame that comes while another is measured takes the place of the one that waits. If
+nothing can be measured, nothing is said and nothing is held back.
+"""
+
+import logging
+import threading
+from typing import Final, Self
+
+from appliance.clock import Clock, SystemClock
+from appliance.config import QualityConfig
+from appliance.errors import ImageError
+from appliance.imaging.advice import Advice, advice_for
+from appliance.imaging.sandbox import Sandbox
+from appliance.types import Frame
+
+logger = logging.getLogger(__name__)
+
+_FRAMES_PER_PROCESS: Final = 2_000
+"""70 s of a process that may use 100."""
+_DEADLINE_S: Final = 1.0
+_SAID_S: Final = 2.0
+"""An older sentence belongs to a picture that is gone."""
+_STOP_S: Final = 5.0
+
+
+class LiveQuality:
+    """Measures frames on a thread of its own, in a confined process; a context manager."""
+
+    def __init__(self, config: QualityConfig, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._sandbox = Sandbox(deadline_s=_DEADLINE_S, jobs_per_process=_FRAMES_PER_PROCESS)
+        self._arrival = threading.Condition()
+        self._waiting: Frame | None = None
+        self._last_sequence = -1
+        self._is_over = False
+        self._said: tuple[Advice, float] | None = None
+        self._candidate: Advice | None = None
+        self._thread = threading.Thread(target=self._run, name="live-quality", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        with self._arrival:
+            self._is_over = True
+            self._arrival.notify()
+        self._sandbox.close()
+        self._thread.join(_STOP_S)
+        # It may have started another meanwhile.
+        self._sandbox.close()
+
+    @property
+    def advice(self) -> Advice | None:
+        """What is said now; None when nothing was measured in the last two seconds."""
+        said = self._said
+        return said[0] if said is not None and self._clock.monotonic_s() - said[1] <= _SAID_S else None
+
+    def offer(self, frame: Frame) -> None:
+        """Take a frame that is being shown; returns at once."""
+        with self._arrival:
+            if frame.sequence != self._last_sequence:
+                self._waiting = frame
+                self._arrival.notify()
+
+    def judge(self, content: bytes) -> Advice | None:
+        """Say of one frame by itself what is wrong with it; None when that cannot be measured."""
+        try:
+            return advice_for(self._sandbox.measure(content, is_preview=False), self._config)
+        except ImageError as error:
+            logger.warning("frame not judged: %s", error)
+            return None
+
+    def _run(self) -> None:
+        while True:
+            with self._arrival:
+                while self._waiting is None and not self._is_over:
+                    self._arrival.wait()
+                frame, self._waiting = self._waiting, None
+                if self._is_over or frame is None:
+                    return
+                self._last_sequence = frame.sequence
+            try:
+                advice = advice_for(self._sandbox.measure(frame.content, is_preview=True), self._config)
+            except ImageError as error:
+                logger.debug("frame not measured: %s", error)
+                continue
+            self._say(advice)
+
+    def _say(self, advice: Advice) -> None:
+        """Change the sentence once two frames agree: a sentence that flickers is not read."""
+        now_s = self._clock.monotonic_s()
+        if self.advice in (None, advice) or advice == self._candidate:
+            self._said = (advice, now_s)
+        elif self._said is not None:
+            self._said = (self._said[0], now_s)
+        self._candidate = advice
