@@ -47,6 +47,8 @@ class FakeCamera:
         self._formats = formats
         self.controls: dict[int, int] = {int(key): value for key, value in (_AUTOMATIC | _VALUES).items()}
         self.timestamps = raw.BufferFlag.TIMESTAMP_MONOTONIC
+        self.failures: dict[int, int] = {}
+        """Calls that fail, and with which errno."""
         self.lock = RLock()
         self._plugs = 0
         self.plug()
@@ -102,6 +104,8 @@ class FakeCamera:
         with self.lock:
             if not self.is_plugged or os.fstat(fd).st_ino != self.node.stat().st_ino:
                 raise OSError(errno.ENODEV, "No such device")
+            if (number := self.failures.get(request)) is not None:
+                raise OSError(number, os.strerror(number))
             handler = self._handlers().get(request)
             if handler is None:
                 raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")

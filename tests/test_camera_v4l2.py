@@ -1,5 +1,6 @@
 """D1, D3: the camera's thread against the kernel's side of a video device: plugs, faults, freshness, leaks."""
 
+import errno
 import itertools
 import os
 import threading
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 from fake_v4l2 import FakeCamera, kernel_with
 from kiosk_station import WAIT_S, picture, until
+from linuxpy.video.raw import IOC
 from rig.uvc_sim import numbered_jpeg
 
 from appliance.camera import v4l2
+from appliance.camera.frame_check import FrameCheck
+from appliance.camera.newest import NewestFrame
 from appliance.camera.protocol import Camera
 from appliance.camera.selection import CameraSet
 from appliance.camera.v4l2 import CameraOptions, V4l2Camera
@@ -164,6 +168,53 @@ def test_camera_of_no_known_format_says_so(tmp_path: Path, monkeypatch: pytest.M
     device = FakeCamera(tmp_path, "Odd", {"H264": [SIZE]})
     with kernel_with([device], monkeypatch), V4l2Camera(lambda: device.link, WANTED) as camera:
         until(lambda: "sends no kind of picture" in sentence(camera))
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "said"),
+    [
+        (IOC.STREAMON, errno.EBUSY, "Another program is using the camera"),
+        (IOC.REQBUFS, errno.EBUSY, "Another program is using the camera"),
+        (IOC.STREAMON, errno.ENOSPC, "too many for one USB socket"),
+        (IOC.S_FMT, errno.EACCES, "a technician has to allow it"),
+        (IOC.DQBUF, errno.EIO, "was unplugged or has failed"),
+        (IOC.QBUF, errno.ENODEV, "was unplugged or has failed"),
+    ],
+)
+def test_call_that_fails_is_one_sentence_and_tried_again(
+    device: FakeCamera, camera: V4l2Camera, call: int, number: int, said: str
+) -> None:
+    sends(device, numbered(1))
+    wait_for(camera)
+    device.failures[call] = number
+    device.unplug()
+    device.plug()
+
+    def is_said() -> bool:
+        device.send(numbered(2))
+        return said in sentence(camera)
+
+    until(is_said)
+    device.failures.clear()
+    until(lambda: device.is_streaming)
+    sends(device, numbered(3))
+    assert wait_for(camera).content == numbered(3)
+
+
+def test_controls_without_the_checks_the_same_faults_would_get_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control: a reader without our checks gives out a torn picture, and the last one of a gone camera."""
+    monkeypatch.setattr(FrameCheck, "refuse", lambda _self, _buffer: None)
+    monkeypatch.setattr(NewestFrame, "drop", lambda _self, _sentence: None)
+    device = FakeCamera(tmp_path, "Careless", SIZES)
+    with kernel_with([device], monkeypatch), V4l2Camera(lambda: device.link, WANTED) as camera:
+        sends(device, numbered(2)[:-40])
+        assert wait_for(camera).content == numbered(2)[:-40]
+        device.unplug()
+        until(lambda: camera.format is None)
+        assert wait_for(camera).content == numbered(2)[:-40], "F7: the last picture of a camera that is gone"
+        device.plug()
 
 
 def test_exposure_focus_and_white_balance_are_held_and_let_go(device: FakeCamera, camera: V4l2Camera) -> None:
