@@ -74,9 +74,8 @@ def test_an_engine_that_dies_is_told(engine: EngineProcess) -> None:
 
 
 def test_an_engine_that_does_not_load_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="last words"):
+    with pytest.raises(EngineError, match=r"its last words are in .*: there is no engine 'no such engine'"):
         EngineProcess(command(module="no such engine"), tmp_path / "log")
-    assert "there is no engine" in (tmp_path / "log").read_text()
 
 
 def test_memory_is_watched_from_outside(engine: EngineProcess) -> None:

@@ -105,7 +105,7 @@ class EngineProcess:
             self._process.stdin.write(json.dumps(dataclasses.asdict(order)) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise EngineError(f"{self.command.name} is gone; its last words are in {self._log}.") from error
+            raise EngineError(f"{self.command.name} is gone; {self._last_words()}") from error
         answer = self._read()
         if "error" in answer:
             raise EngineError(f"{self.command.name} failed: {answer['error']}.")
@@ -132,9 +132,13 @@ class EngineProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise EngineError(f"{self.command.name} ended unexpectedly; its last words are in {self._log}.")
+            raise EngineError(f"{self.command.name} ended unexpectedly; {self._last_words()}")
         content: dict[str, Any] = json.loads(line)
         return content
+
+    def _last_words(self) -> str:
+        lines = [line.strip() for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return f"its last words are in {self._log}: {next(filter(None, reversed(lines)), 'none')}"
 
 
 class _MemoryWatch:
