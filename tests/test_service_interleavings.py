@@ -7,6 +7,8 @@ when it was taken, and things happen in any order, also while a shutter waits fo
 import contextlib
 import hashlib
 import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -223,3 +225,74 @@ def _image_of(encounter_id: str, frame: Frame, captures: Captures) -> CapturedIm
         sha256=hashlib.sha256(frame.content).hexdigest(),
         captured_at=captures._clock.now_at(),
     )
+
+
+class Bustle(Clinic):
+    """The same clinic with a thread for everybody, each as fast as it can."""
+
+    def __init__(self, chance: random.Random, engine: EngineClient) -> None:
+        super().__init__(chance, engine)
+        self.wrong: list[str] = []
+        self._stop = threading.Event()
+        self._scene = threading.Lock()  # who sits before the lens changes with the visit, not between two frames
+        for camera in self.by_role.values():
+            camera.meanwhile = lambda: time.sleep(0)
+
+    def judge(self, image: CapturedImage) -> None:
+        current = self.station.captures.current
+        self.happened["kept"] += 1
+        if image.content[3:].split()[0] != image.encounter_id.encode():
+            self.wrong.append("another subject")
+        if current is None or current.encounter_id != image.encounter_id:
+            self.wrong.append("not on the screen")
+
+    def run(self, kept: int, longest_s: float) -> None:
+        """Let everybody act until so many photos are kept."""
+        acts = (self._next_visit, self._next_frame, self._touch, self._touch, self._button, self._screen)
+        pauses_s = (0.01, 0.0, 0.0, 0.0, 0.0, 0.001)
+        rare = ((self._close, 0.03), (self._lock, 0.02), (self._unplug, 0.05), (self._replug, 0.01))
+        threads = [
+            threading.Thread(target=self._repeat, args=act) for act in (*zip(acts, pauses_s, strict=True), *rare)
+        ]
+        for thread in threads:
+            thread.start()
+        deadline_s = time.monotonic() + longest_s
+        while self.happened["kept"] < kept and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        self._stop.set()
+        for thread in threads:
+            thread.join(10)
+
+    def _repeat(self, act: Callable[[], None], pause_s: float) -> None:
+        while not self._stop.wait(pause_s):
+            with contextlib.suppress(DermstationError):
+                act()
+
+    def _next_visit(self) -> None:
+        with self._scene:
+            self._open()
+
+    def _next_frame(self) -> None:
+        with self._scene:
+            self._frame()
+
+    def _touch(self) -> None:
+        if (current := self.station.captures.current) is not None:
+            self.station.capture(current.encounter_id)
+
+    def _button(self) -> None:
+        self.station.shutter.handle(Press(source="grip", pressed_s=self.clock.passed_s))
+
+    def _screen(self) -> None:
+        self.station.frame(-1, 0)
+
+    def _replug(self) -> None:
+        for camera in self.by_role.values():
+            camera.is_plugged = True
+
+
+def test_threads_that_do_all_of_it_at_once_put_no_photo_into_the_wrong_visit(seed: int, engine: EngineClient) -> None:
+    bustle = Bustle(random.Random(seed), engine)
+    bustle.run(kept=60, longest_s=20.0)
+    assert bustle.wrong == []
+    assert bustle.happened["kept"] >= 60, bustle.happened
