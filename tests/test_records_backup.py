@@ -88,7 +88,7 @@ def test_restore_keeps_what_was_there_and_the_pins(box: Box, stick: Path) -> Non
     assert done.set_aside is not None
     again = open_box(box.folder, box.made)
     assert_there(again, visits)
-    assert later.subject_id not in {hit.subject_id for hit in again.store.index.find()}
+    assert later.subject_id not in {hit.subject_id for hit in again.store.find()}
     assert People(again.store, clock=again.clock).sign_in(box.lead.user_id, LEAD_PIN).role == "lead"
     assert_there(open_box(done.set_aside, box.made), [*visits, later])
 

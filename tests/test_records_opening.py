@@ -306,7 +306,7 @@ def test_clock_that_jumps_loses_nothing_and_is_shown(tmp_path: Path, jump: timed
     records = [box.store.get(SubjectContent, one.subject_id) for one in (before, after)]
     assert [record.is_date_confirmed for record in records] == [True, False]
     assert records[0].sequence < records[1].sequence
-    assert [hit.subject_id for hit in box.store.index.find("jump")] == [after.subject_id, before.subject_id]
+    assert [hit.subject_id for hit in box.store.find("jump")] == [after.subject_id, before.subject_id]
     box.store.confirm_date(box.lead.user_id)
     later = visit(box, "confirmed")
     # A date before this version existed is believed by nobody's word.

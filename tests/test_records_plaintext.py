@@ -89,7 +89,7 @@ def test_nothing_that_was_told_lies_on_the_disk(tmp_path: Path, count: int, capl
             box.store.revise(record, SubjectContent(pseudonym="CANARY-revised"), box.lead.user_id)
             box = box.reopen(is_unlocked=number % 2 == 0)
             box.store.unlock(box.phrase())
-    assert len(box.store.index.find("CANARY", limit=2 * count)) == count
+    assert len(box.store.find("CANARY", limit=2 * count)) == count
     words = [*box.made.sheets, box.made.phrase, *box.made.phrase.split("-"), LEAD_PIN]
     private_key = box.made.clinic_key.private_key.private_bytes_raw().hex()
     secrets = ["CANARY", *words, private_key]

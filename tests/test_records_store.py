@@ -64,9 +64,10 @@ def test_locked_box_takes_a_whole_visit_and_reads_none_of_the_others(box: Box) -
     assert locked.store.photo(image) == made.content
     with pytest.raises(LockedError, match="phrase"):
         locked.store.get(SubjectContent, before.subject_id)
-    assert locked.store.index.find() == ()
+    with pytest.raises(LockedError):
+        locked.store.find("before")
     locked.store.unlock(box.sheet())
-    assert {hit.subject_id for hit in locked.store.index.find()} == {before.subject_id, made.subject_id}
+    assert {hit.subject_id for hit in locked.store.find()} == {before.subject_id, made.subject_id}
 
 
 def test_visit_goes_on_while_locked_with_a_key_of_its_own(box: Box) -> None:
@@ -143,7 +144,7 @@ def test_visit_made_while_locked_is_moved_to_its_subject(box: Box) -> None:
     known, unnamed = visit(box, "known"), visit(box, "unnamed")
     encounter = box.store.get(EncounterContent, unnamed.encounter_id)
     box.store.revise(encounter, encounter.content, box.lead.user_id, subject_id=known.subject_id)
-    (hit,) = box.store.index.find("known")
+    (hit,) = box.store.find("known")
     assert {found.encounter_id for found in hit.visits} == {known.encounter_id, unnamed.encounter_id}
     again = box.reopen()
     assert len(again.store.of(EncounterContent, subject_id=known.subject_id)) == 2
@@ -153,9 +154,9 @@ def test_visit_made_while_locked_is_moved_to_its_subject(box: Box) -> None:
 def test_subject_is_found_by_any_of_its_words(box: Box, typed: str) -> None:
     visited = visit(box, "one")
     visit(box, "two" if "1980" not in typed else "one more")
-    assert visited.subject_id in {hit.subject_id for hit in box.store.index.find(typed)}
-    assert box.store.index.find("nobody") == ()
-    assert [hit.subject_id for hit in box.store.index.of_number("n-one")] == [visited.subject_id]
+    assert visited.subject_id in {hit.subject_id for hit in box.store.find(typed)}
+    assert box.store.find("nobody") == ()
+    assert [hit.subject_id for hit in box.store.find_number("n-one")] == [visited.subject_id]
 
 
 def test_impression_comes_before_assessment_and_stays(box: Box) -> None:
@@ -219,7 +220,7 @@ def test_erased_subject_opens_for_nobody_and_leaves_a_trace(box: Box) -> None:
         box.store.get(SubjectContent, gone.subject_id)
     assert box.store.of(CapturedImageContent, encounter_id=gone.encounter_id) == ()
     assert not box.store.saver.blobs.path(gone.capture_id).exists()
-    assert box.store.index.find("gone") == ()
+    assert box.store.find("gone") == ()
     assert box.store.get(SubjectContent, kept.subject_id).content.pseudonym == "P-kept"
     verdict = box.store.verify_audit()
     assert verdict.problems == ()

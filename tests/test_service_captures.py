@@ -146,7 +146,7 @@ def test_photos_of_a_closed_visit_are_still_in_the_records(
     again = box.reopen()
     (record,) = again.store.of(CapturedImageContent, encounter_id=encounter.encounter_id)
     assert again.store.photo(record) == image.content
-    ((visit,),) = [hit.visits for hit in again.store.index.find()]
+    ((visit,),) = [hit.visits for hit in again.store.find()]
     assert visit.encounter_id == encounter.encounter_id
 
 

@@ -64,6 +64,15 @@ class Keyring:
             raise LockedError(LOCKED)
         return self._private_key
 
+    def require_unlocked(self) -> None:
+        """Insist on the morning unlock.
+
+        Raises:
+            LockedError: It has not been, or is over.
+        """
+        if self._private_key is None:
+            raise LockedError(LOCKED)
+
     def unlock(self, private_key: X25519PrivateKey) -> None:
         """Take the clinic's private key.
 

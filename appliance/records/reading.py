@@ -150,10 +150,11 @@ class RecordReader:
 
     def visits(self) -> list[Visit]:
         """Read the clear columns of every encounter that was not erased."""
-        found = self.saver.connection.execute(
-            "SELECT encounter_id, subject_id, sequence, recorded_at, date_confirmed FROM encounter "
-            "WHERE key_id IS NOT NULL"
-        )
+        with self._reading():
+            found = self.saver.connection.execute(
+                "SELECT encounter_id, subject_id, sequence, recorded_at, date_confirmed FROM encounter "
+                "WHERE key_id IS NOT NULL ORDER BY sequence"
+            ).fetchall()
         return [
             Visit(
                 encounter_id=one[0],

@@ -4,7 +4,6 @@ Linear over folded text: for a clinic's lifetime of visits that is quicker than 
 (figures in DESIGN.md).
 """
 
-import heapq
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,8 +41,9 @@ class SearchIndex:
     def __init__(self) -> None:
         self._subjects: dict[str, SubjectContent] = {}
         self._texts: dict[str, str] = {}
+        """In the order in which they came last, so that a search may stop at its limit."""
+        self._numbers: dict[str, str] = {}
         self._visits: dict[str, dict[str, Visit]] = {}
-        self._newest: dict[str, int] = {}
         self._subject_of: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -52,11 +52,11 @@ class SearchIndex:
 
     def clear(self) -> None:
         """Forget everything."""
-        for held in (self._subjects, self._texts, self._visits, self._newest, self._subject_of):
+        for held in (self._subjects, self._texts, self._numbers, self._visits, self._subject_of):
             held.clear()
 
     def rebuild(self, subjects: Iterable[Record[SubjectContent]], visits: Iterable[Visit]) -> None:
-        """Take everything anew."""
+        """Take everything anew; visits in the order in which they came."""
         self.clear()
         for record in subjects:
             self.put_subject(record.record_id, record.content)
@@ -67,6 +67,7 @@ class SearchIndex:
         """Take a new or changed subject."""
         words = (content.local_number, content.name, content.pseudonym, content.contact, content.birth_year)
         self._subjects[subject_id] = content
+        self._numbers[subject_id] = folded(content.local_number or "")
         self._texts[subject_id] = folded(" ".join(str(word) for word in words if word is not None))
 
     def put_visit(self, visit: Visit) -> None:
@@ -76,13 +77,14 @@ class SearchIndex:
             del self._visits[before][visit.encounter_id]
         self._subject_of[visit.encounter_id] = visit.subject_id
         self._visits.setdefault(visit.subject_id, {})[visit.encounter_id] = visit
-        self._newest[visit.subject_id] = max(self._newest.get(visit.subject_id, 0), visit.sequence)
+        if visit.subject_id in self._texts:
+            self._texts[visit.subject_id] = self._texts.pop(visit.subject_id)
 
     def drop_subject(self, subject_id: str) -> None:
         """Forget a subject and its visits."""
         for encounter_id in self._visits.pop(subject_id, {}):
             del self._subject_of[encounter_id]
-        for held in (self._subjects, self._texts, self._newest):
+        for held in (self._subjects, self._texts, self._numbers):
             held.pop(subject_id, None)
 
     def find(self, text: str = "", limit: int = HITS_MAX) -> tuple[Hit, ...]:
@@ -91,21 +93,18 @@ class SearchIndex:
         Returns:
             Those who came last first; without a word, all of them, up to the limit.
         """
-        found = list(self._texts)
-        for word in folded(text).split():
-            # One word after the other: most subjects go at the first.
-            found = [subject_id for subject_id in found if word in self._texts[subject_id]]
-        newest = heapq.nlargest(limit, found, key=lambda subject_id: self._newest.get(subject_id, 0))
-        return tuple(self._hit(subject_id) for subject_id in newest)
+        words, found = folded(text).split(), []
+        for subject_id, written in reversed(self._texts.items()):
+            if all(word in written for word in words):
+                found.append(self._hit(subject_id))
+                if len(found) == limit:
+                    break
+        return tuple(found)
 
     def of_number(self, local_number: str) -> tuple[Hit, ...]:
         """Find the subjects with exactly this local number."""
         wanted = folded(local_number)
-        found = [
-            subject_id
-            for subject_id, content in self._subjects.items()
-            if content.local_number is not None and folded(content.local_number) == wanted
-        ]
+        found = [subject_id for subject_id, number in self._numbers.items() if number == wanted and wanted]
         return tuple(self._hit(subject_id) for subject_id in found)
 
     def _hit(self, subject_id: str) -> Hit:

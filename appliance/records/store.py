@@ -21,7 +21,7 @@ from appliance.records.folder_lock import FolderLock
 from appliance.records.reading import RecordReader
 from appliance.records.rows import Record
 from appliance.records.saving import Also, Saved, Saver
-from appliance.records.search import SearchIndex, Visit
+from appliance.records.search import HITS_MAX, Hit, SearchIndex, Visit
 from appliance.records.write import Write, checked
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class RecordStore(RecordReader):
         self.folder = folder
         self.is_read_only = is_read_only
         self.index = SearchIndex()
+        """Under the saver's lock; screens use `find`."""
         self.damaged_subjects: tuple[str, ...] = ()
         """Ids of subjects that did not open at the last unlock; all others can be worked with."""
         self._lock = lock
@@ -109,6 +110,26 @@ class RecordStore(RecordReader):
             self.index.clear()
             if was_unlocked:
                 self._noted_if_possible("locked", operator_id)
+
+    def find(self, text: str = "", limit: int = HITS_MAX) -> tuple[Hit, ...]:
+        """Find subjects by the words typed, those who came last first.
+
+        Raises:
+            LockedError: The records are locked.
+        """
+        with self.saver.lock:
+            self.saver.keyring.require_unlocked()
+            return self.index.find(text, limit)
+
+    def find_number(self, local_number: str) -> tuple[Hit, ...]:
+        """Find the subjects with exactly this local number.
+
+        Raises:
+            LockedError: The records are locked.
+        """
+        with self.saver.lock:
+            self.saver.keyring.require_unlocked()
+            return self.index.of_number(local_number)
 
     # Making and changing
 

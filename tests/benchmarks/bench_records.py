@@ -106,8 +106,8 @@ def measure_finding(box: Box, rng: random.Random) -> None:
         "1980",
         "",
     ]
-    report("search", [timed(partial(box.store.index.find, word)) for word in words * 3])
-    hits = [hit for name in NAMES for hit in box.store.index.find(name)]
+    report("search", [timed(partial(box.store.find, word)) for word in words * 3])
+    hits = [hit for name in NAMES for hit in box.store.find(name)]
 
     def open_one() -> None:
         hit = rng.choice(hits)
