@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def wait_for_cameras(count: int, timeout_s: float = 20.0) -> list[str]:
         if len(names) == count:
             return names
         if time.monotonic() > deadline_s:
-            raise TimeoutError(f"{count} cameras wanted, {names} there")
+            said = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()[-25:]
+            raise TimeoutError("\n".join([f"{count} cameras wanted, {names} there; the kernel says:", *said]))
         time.sleep(_POLL_S)
 
 

@@ -130,7 +130,7 @@ class VirtualMachine:
             "rig_agent": str(_RIG / "guest_agent.py"),
             "rig_rules": str(SOURCE / "udev"),
         }
-        words = "console=ttyS0 quiet panic=1 mitigations=off nokaslr " + " ".join(
+        words = "console=ttyS0 quiet panic=1 mitigations=off nokaslr no_timer_check " + " ".join(
             f"{k}={v}" for k, v in parameters.items()
         )
         forwards = "".join(
