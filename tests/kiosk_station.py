@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from manual_clock import ManualClock as ManualClock  # noqa: PLC0414 - known by this module's name too
 from PIL import Image
 
 from appliance.camera.protocol import Camera
@@ -29,19 +29,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, "it did not happen"
         time.sleep(0.002)
-
-
-class ManualClock:
-    """Time that passes only when a test says so."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return self.passed_s
-
-    def now_at(self) -> datetime:
-        return datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=self.passed_s)
 
 
 class ObedientCamera:

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 
 from appliance.clock import Clock
 from appliance.records.clinic_key import PhraseKey, SheetKey

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 from records_boxes import Box, Visited, box_of, visit
 
 from appliance.records.content import CapturedImageContent, EncounterContent, SubjectContent

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 from records_boxes import Box, new_box, open_box, set_up, visit
 from records_power import Fact, Found, check, one_day
 from rig.power_cut import FAIL_FROM_THEN_ON, FAIL_ONCE, SHORT_THEN_FULL, Disk, Shim, Step, steps

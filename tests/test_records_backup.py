@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 from records_boxes import LEAD_PIN, Box, Visited, assess, new_box, open_box, visit
 from test_records_plaintext import leaks
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 from records_boxes import Box, Visited, described, new_box, open_box, photo, visit
 
 from appliance.records import database, space

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 from records_boxes import LEAD_PIN, Box, new_box
 
 from appliance.records import people as people_module

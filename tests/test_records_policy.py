@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 from records_boxes import NAME, Box, Visited, new_box, open_box, visit
 
 from appliance.records.audit import entries

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from kiosk_station import ManualClock
+from manual_clock import ManualClock
 from records_boxes import LEAD_PIN, NAME, Box, assess, described, new_box, open_box, photo, set_up, visit
 
 from appliance.records.clinic_key import PhraseKey, SheetKey, WrappingKey
