@@ -132,6 +132,22 @@ class RecordsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """After the last visit; then the subject is listed for erasing. Your law says how long."""
 
 
+ShotKind = Literal["overview", "close_up", "dermoscopic_polarized", "dermoscopic_non_polarized", "lateral"]
+Shots = Annotated[tuple[ShotKind, ...], msgspec.Meta(min_length=1, max_length=10)]
+
+
+# A dermatoscope with gel does not go on these.
+_SITES: dict[str, Shots] = {"mouth": ("overview", "close_up"), "eyelid": ("overview", "close_up", "lateral")}
+
+
+class ShotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[shots]`: which photos of a lesion are wanted, in which order."""
+
+    usual: Shots = ("overview", "close_up", "dermoscopic_polarized", "dermoscopic_non_polarized", "lateral")
+    sites: dict[str, Shots] = msgspec.field(default_factory=lambda: dict(_SITES))
+    """By body site, instead of the usual ones."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; every table may be left out."""
 
@@ -139,6 +155,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     station: StationConfig = StationConfig()
     camera: CameraConfig = CameraConfig()
     quality: QualityConfig = QualityConfig()
+    shots: ShotsConfig = ShotsConfig()
     microcontroller: MicrocontrollerConfig = MicrocontrollerConfig()
     records: RecordsConfig = RecordsConfig()
 
