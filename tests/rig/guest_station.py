@@ -131,7 +131,7 @@ def replug(number: int, seen_gone_s: float = 10.0) -> dict[str, Any]:
     guest_usbip.wait_for_cameras(1)
     started_s = time.monotonic()
     guest_usbip.attach(number)
-    guest_usbip.wait_for_cameras(2)
+    guest_usbip.wait_for_cameras(2, timeout_s=60.0)  # a busy host makes the guest's USB core try again and again
     named_s = time.monotonic() - started_s
     kept = photo(timeout_s=30.0)
     seconds = time.monotonic() - started_s
