@@ -40,6 +40,7 @@ def measured(*runs: Run, **changes: Any) -> Measured:
         at="2026-11-22T08:00:00+00:00",
         machine=MACHINE,
         bundle="medgemma",
+        warning=None,
         disk_bytes=3_000_000_000,
         providers=("CPUExecutionProvider",),
         threads=4,
@@ -149,12 +150,19 @@ def test_figures_and_their_meaning() -> None:
             "The processor slowed down because of heat: ",
         ),
         ({"peak_rss_bytes": 6_500_000_000}, "The model takes most of this machine's 8.0 GB of memory: "),
+        ({"warning": "not for patients"}, 'The model is marked "not for patients": name your own with --bundle.'),
         ({"runs": (run(239.0),)}, "A photo is described in about 4 minutes on this machine."),
     ],
 )
 def test_what_a_technician_should_know_is_said(changes: dict[str, Any], sentence: str) -> None:
     assert any(line.startswith(sentence) for line in measured(**changes).meaning())
     assert sentence in page(measured(**changes))
+
+
+def test_runs_that_differ_by_less_than_people_notice_are_not_named() -> None:
+    quick = replace(answered(writing_s=0.1), first_token_s=0.1)
+    runs = tuple(Run(short=quick, long=quick, assessment=replace(quick, vision_s=value)) for value in (0.1, 0.5))
+    assert measured(*runs).meaning() == ["A photo is described in about 1 second on this machine."]
 
 
 def test_the_page_fits_a_screen() -> None:

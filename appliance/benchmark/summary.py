@@ -10,6 +10,8 @@ from appliance.benchmark.model import Run, reading_speed, writing_speed
 
 BUSY_LOAD_PER_CORE: Final = 0.5
 """Above it other programs take part of what is measured."""
+SPREAD_MAX: Final = 1.5
+"""Of the longest run over the shortest: beyond it a median of few runs says little."""
 MEMORY_SHARE_MAX: Final = 0.8
 """Of the machine's memory for the model; the screen and the system need the rest."""
 _LABEL_WIDTH: Final = 34
@@ -24,6 +26,8 @@ class Measured:
     machine: dict[str, Any]
     """As `describe_machine` gives it."""
     bundle: str
+    warning: str | None
+    """The bundle's own, such as that it is a demonstration."""
     disk_bytes: int
     providers: tuple[str, ...]
     threads: int
@@ -63,11 +67,15 @@ class Measured:
         """Return sentences: what the figures mean for a clinic, and what spoils them."""
         figures, assessments = self.figures(), [run.assessment_s for run in self.runs]
         sentences = [f"A photo is described in about {_duration(figures['assessment_s'])} on this machine."]
+        if self.warning is not None:
+            sentences.append(f'The model is marked "{self.warning}": name your own with --bundle.')
         if self.load_before > BUSY_LOAD_PER_CORE * self.machine["cores"]:
             sentences.append(f"Other programs were busy (load {self.load_before:.1f}): measure again when it is quiet.")
-        if max(assessments) > 1.5 * min(assessments):
-            spread = f"{_duration(min(assessments))} and {_duration(max(assessments))}"
-            sentences.append(f"The runs differ much, between {spread}: something else uses the machine.")
+        shortest, longest = _duration(min(assessments)), _duration(max(assessments))
+        if max(assessments) > SPREAD_MAX * min(assessments) and shortest != longest:
+            sentences.append(
+                f"The runs differ much, between {shortest} and {longest}: something else uses the machine."
+            )
         before, after = self.climate_before.throttled, self.climate_after.throttled
         if before is not None and after is not None and after > before:
             sentences.append("The processor slowed down because of heat: give it air or a larger heat sink.")

@@ -36,6 +36,7 @@ def bench(bundle: Path | None, runs: int, threads: int | None, *, as_json: bool)
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=describe_machine(),
             bundle=manifest.name,
+            warning=manifest.warning,
             disk_bytes=sum(record.size_bytes for record in manifest.files.values()),
             providers=tuple(model.providers),
             threads=cores,
