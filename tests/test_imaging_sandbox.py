@@ -1,5 +1,6 @@
 """The decoding process: it can do nothing but decode, and whatever becomes of it the caller gets a sentence."""
 
+import contextlib
 import io
 import os
 import random
@@ -245,3 +246,25 @@ def test_hostile_files_bring_nothing_down(sandbox: Sandbox, seed: int) -> None:
 @pytest.mark.timeout(3_600)
 def test_many_hostile_files_bring_nothing_down(sandbox: Sandbox, seed: int) -> None:
     assert_survives(sandbox, random.Random(seed), HOSTILE_FILES_SLOW)
+
+
+def test_frames_are_measured_by_one_process_and_hostile_ones_are_refused(sandbox: Sandbox, seed: int) -> None:
+    frames = [encoded(noise(64 + n, 48), "JPEG") for n in range(3)]
+    assert sandbox.measure(frames[0], is_preview=True).shift is None
+    pid = sandbox.pid
+    for frame in frames[1:]:
+        assert sandbox.measure(frame, is_preview=True).shift is not None
+    assert sandbox.measure(frames[0], is_preview=False).shift is None
+    # All that measuring needs was loaded before the process was shut in.
+    assert sandbox.pid == pid
+    for content in hostile_files(random.Random(seed), 60):
+        with contextlib.suppress(ImageError):
+            assert sandbox.measure(content, is_preview=True).focus >= 0
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"focus": "high"}', b"[", b'{"focus": 1e999}'])
+def test_measures_that_are_none_are_not_believed(answer: bytes) -> None:
+    sandbox = LyingSandbox(worker.TEXT + worker.LENGTH.pack(len(answer)) + answer)
+    with pytest.raises(ImageError, match="could not be read"):
+        sandbox.measure(b"frame", is_preview=True)
+    sandbox._far.close()
