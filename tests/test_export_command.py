@@ -226,7 +226,7 @@ def test_verify_by_command(tmp_path: Path, checkpoint: Path) -> None:
     exact = ["--decoder", "float32", "--embedding", "float32", "--vision", "float32"]
     assert run(checkpoint, "-o", bundle, *exact).returncode == 0
 
-    done = run("--verify", bundle, "--reference", checkpoint)
+    done = run("--verify", bundle, "--reference", checkpoint, "--pictures", 1)
     other = run("--verify", bundle, "--reference", make_checkpoint(tmp_path / "other", seed=9))
 
     assert done.returncode == 0, done.stderr
