@@ -1,5 +1,6 @@
 """The records as a screen uses them: locked and unlocked, saved and read, found and erased."""
 
+import random
 import sqlite3
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from appliance.records.errors import (
 )
 from appliance.records.opening import open_records
 from appliance.records.people import People
+from appliance.records.search import SearchIndex, Visit
 from appliance.records.setup import SetUpAnswers, complete, prepare
 from appliance.records.slots import change_phrase, new_sheets
 
@@ -157,6 +159,35 @@ def test_subject_is_found_by_any_of_its_words(box: Box, typed: str) -> None:
     assert visited.subject_id in {hit.subject_id for hit in box.store.find(typed)}
     assert box.store.find("nobody") == ()
     assert [hit.subject_id for hit in box.store.find_number("n-one")] == [visited.subject_id]
+
+
+def test_search_finds_what_a_look_at_each_subject_finds(seed: int) -> None:
+    texts: dict[str, str] = {}
+    rng, index = random.Random(seed), SearchIndex()
+    for number in range(500):
+        subject_id = f"s{rng.randrange(300)}"
+        content = SubjectContent(
+            pseudonym=rng.choice("abc") * 2, name=f"{rng.choice(['Ana', 'Bo'])} {rng.randrange(30)}"
+        )
+        index.put_subject(subject_id, content)
+        index.put_visit(
+            Visit(
+                encounter_id=f"e{number}",
+                subject_id=subject_id,
+                sequence=number,
+                recorded_at="",
+                is_date_confirmed=True,
+            )
+        )
+        texts.pop(subject_id, None)
+        texts[subject_id] = f"{content.name} {content.pseudonym}".lower()
+        if number % 50 == 49:
+            gone = rng.choice(list(texts))
+            index.drop_subject(gone)
+            del texts[gone]
+        typed = rng.choice(["", "ana", "2", "bo 1", "aa b", "nobody", "ana ana 7"])
+        expected = [key for key in reversed(texts) if all(word in texts[key] for word in typed.split())]
+        assert [hit.subject_id for hit in index.find(typed, limit=9)] == expected[:9]
 
 
 def test_impression_comes_before_assessment_and_stays(box: Box) -> None:

@@ -1,11 +1,12 @@
 """Finding a subject or a visit: an index in memory, made after unlock, gone at lock; the disk holds nothing of it.
 
-Linear over folded text: for a clinic's lifetime of visits that is quicker than anything cleverer would need to be
-(figures in DESIGN.md).
+One linear search over all folded text: for a clinic's lifetime of visits nothing cleverer is needed (figures in
+DESIGN.md).
 """
 
 import unicodedata
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +36,30 @@ class Hit:
     visits: tuple[Visit, ...]
 
 
+class _Page:
+    """All texts under one another, so that one call of `str.find` reads them."""
+
+    def __init__(self, texts: Iterable[tuple[str, str]]) -> None:
+        self.ids: list[str] = []
+        self.starts = [0]
+        lines = []
+        for subject_id, text in texts:
+            self.ids.append(subject_id)
+            lines.append(text)
+            self.starts.append(self.starts[-1] + len(text) + 1)
+        self.text = "\n".join([*lines, ""])
+
+    def holding(self, word: str) -> Iterator[str]:
+        """Yield the subjects whose text holds a word, in their order."""
+        at = 0
+        while (at := self.text.find(word, at)) >= 0:
+            line = bisect_right(self.starts, at) - 1
+            if line == len(self.ids):
+                break
+            yield self.ids[line]
+            at = self.starts[line + 1]
+
+
 class SearchIndex:
     """Subjects by what is written of them; not thread-safe: the store's lock covers it."""
 
@@ -42,6 +67,8 @@ class SearchIndex:
         self._subjects: dict[str, SubjectContent] = {}
         self._texts: dict[str, str] = {}
         """In the order in which they came last, so that a search may stop at its limit."""
+        self._page: _Page | None = None
+        """Made at the first search after a change."""
         self._numbers: dict[str, str] = {}
         self._visits: dict[str, dict[str, Visit]] = {}
         self._subject_of: dict[str, str] = {}
@@ -52,6 +79,7 @@ class SearchIndex:
 
     def clear(self) -> None:
         """Forget everything."""
+        self._page = None
         for held in (self._subjects, self._texts, self._numbers, self._visits, self._subject_of):
             held.clear()
 
@@ -66,12 +94,14 @@ class SearchIndex:
     def put_subject(self, subject_id: str, content: SubjectContent) -> None:
         """Take a new or changed subject."""
         words = (content.local_number, content.name, content.pseudonym, content.contact, content.birth_year)
+        self._page = None
         self._subjects[subject_id] = content
         self._numbers[subject_id] = folded(content.local_number or "")
         self._texts[subject_id] = folded(" ".join(str(word) for word in words if word is not None))
 
     def put_visit(self, visit: Visit) -> None:
         """Take a new visit, or one that was moved to another subject."""
+        self._page = None
         before = self._subject_of.get(visit.encounter_id)
         if before is not None and before != visit.subject_id:
             del self._visits[before][visit.encounter_id]
@@ -82,6 +112,7 @@ class SearchIndex:
 
     def drop_subject(self, subject_id: str) -> None:
         """Forget a subject and its visits."""
+        self._page = None
         for encounter_id in self._visits.pop(subject_id, {}):
             del self._subject_of[encounter_id]
         for held in (self._subjects, self._texts, self._numbers):
@@ -93,9 +124,12 @@ class SearchIndex:
         Returns:
             Those who came last first; without a word, all of them, up to the limit.
         """
+        if self._page is None:
+            self._page = _Page(reversed(self._texts.items()))
         words, found = folded(text).split(), []
-        for subject_id, written in reversed(self._texts.items()):
-            if all(word in written for word in words):
+        rarest = min(words, key=self._page.text.count, default="")
+        for subject_id in self._page.holding(rarest):
+            if all(word in self._texts[subject_id] for word in words):
                 found.append(self._hit(subject_id))
                 if len(found) == limit:
                     break
