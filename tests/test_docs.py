@@ -33,7 +33,7 @@ def test_the_runtime_list_stays_short() -> None:
 def test_every_command_has_its_line() -> None:
     commands = {point.name for point in entry_points(group=COMMAND_GROUP)}
     assert commands
-    assert commands == set(re.findall(r"^\| `dermstation (\w+)` \|", README, re.MULTILINE))
+    assert commands == set(re.findall(r"^\| `dermstation ([\w-]+)` \|", README, re.MULTILINE))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
