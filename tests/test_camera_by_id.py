@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+import select
 import struct
 from pathlib import Path
 
 import pytest
 
-from appliance.camera import by_id
-from appliance.camera.button import SnapshotButton
+from appliance.camera import button, by_id
+from appliance.camera.button import ButtonWatch, SnapshotButton
 from appliance.camera.by_id import button_of, finder, plugged_cameras
 from appliance.errors import CameraError
 
@@ -109,10 +110,29 @@ def test_only_presses_of_the_camera_key_count(tmp_path: Path, monkeypatch: pytes
     clocks = []
     monkeypatch.setattr(fcntl, "ioctl", lambda _fd, request, argument: clocks.append((request, argument)))
     writer = os.open(node, os.O_RDWR | os.O_NONBLOCK)
-    with SnapshotButton(node) as button:
-        assert button.presses() == []
+    with SnapshotButton(node) as opened:
+        assert opened.presses() == []
         for kind, code, value in ((1, 212, 1), (0, 0, 0), (1, 212, 2), (1, 212, 0), (1, 30, 1), (2, 212, 1)):
             os.write(writer, struct.pack("@llHHi", 12, 500_000, kind, code, value))
-        assert button.presses() == [12.5]
+        assert opened.presses() == [12.5]
     os.close(writer)
     assert clocks == [(0x400445A0, struct.pack("i", 1))], "its events are not dated by CLOCK_MONOTONIC"
+
+
+def test_button_that_comes_after_the_picture_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = tmp_path / "event4"
+    monkeypatch.setattr(fcntl, "ioctl", lambda _fd, _request, _argument: 0)
+    monkeypatch.setattr(button, "LOOK_S", 0.0)
+    poll = select.poll()
+    with ButtonWatch(lambda: node if node.is_symlink() or node.exists() else None, poll) as watch:
+        assert watch.presses() == []
+        node.symlink_to(tmp_path / "nowhere")
+        assert watch.presses() == [], "it cannot be opened yet"
+        node.unlink()
+        os.mkfifo(node)
+        assert watch.presses() == []
+        writer = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+        os.write(writer, struct.pack("@llHHi", 12, 0, 1, 212, 1))
+        assert poll.poll(1000), "a press does not end the wait for a frame"
+        assert watch.presses() == [12.0]
+        os.close(writer)

@@ -240,6 +240,14 @@ def replug_cycles(rig: Rig, count: int, seed: int) -> list[float]:
     return times
 
 
+def test_button_works_again_after_replugging(rig: Rig, seed: int) -> None:
+    replug_cycles(rig, 1, seed)
+    rig.call("watch", seconds=2.5)  # the button is made after the picture, and looked for once a second
+    number = rig.call("wait_for_press", number=0)["number"]
+    rig.cameras[OVERVIEW].press()
+    assert rig.call("wait_for_press", number=number + 1)["number"] == number + 1
+
+
 @pytest.mark.timeout(7200)  # 500 cycles by --cycles are most of an hour
 def test_replugging_recovers_within_five_seconds_and_leaks_nothing(
     rig: Rig, seed: int, request: pytest.FixtureRequest

@@ -4,12 +4,20 @@ It only comes while the camera's video device is open. Source: Linux input API, 
 """
 
 import fcntl
+import logging
 import os
+import select
 import struct
+import time
+from collections.abc import Callable
 from ctypes import sizeof
 from pathlib import Path
 from typing import Final, Self
 
+logger = logging.getLogger(__name__)
+
+LOOK_S: Final = 1.0
+"""How often a button that is not there is looked for."""
 _SET_CLOCK: Final = 0x400445A0
 """EVIOCSCLOCKID, _IOW('E', 0xa0, int)."""
 _CLOCK_MONOTONIC: Final = 1
@@ -66,3 +74,46 @@ class SnapshotButton:
             for event in events
             if event.type == self._key_event and event.code == self._key and event.value == _PRESSED
         ]
+
+
+class ButtonWatch:
+    """The button of an opened camera, opened as soon as it can be: kernel and udev make it after the picture's node.
+
+    Args:
+        find: Says where the button is now, or None when there is none.
+        poll: Is told of the button's descriptor, so that a press ends the wait for a frame.
+    """
+
+    def __init__(self, find: Callable[[], Path | None], poll: select.poll) -> None:
+        self._find = find
+        self._poll = poll
+        self._button: SnapshotButton | None = None
+        self._look_s = 0.0
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the button."""
+        if self._button is not None:
+            self._button.close()
+
+    def presses(self) -> list[float]:
+        """Take the presses that wait, as `SnapshotButton.presses`; none while there is no button."""
+        if self._button is None and time.monotonic() >= self._look_s:
+            self._look_s = time.monotonic() + LOOK_S
+            self._open()
+        return self._button.presses() if self._button is not None else []
+
+    def _open(self) -> None:
+        path = self._find()
+        if path is None:
+            return
+        try:
+            self._button = SnapshotButton(path).__enter__()
+        except OSError as error:
+            # The camera is worth more than its button, which udev may still be giving to the station.
+            logger.info("button not opened yet: errno=%s", error.errno)
+            return
+        self._poll.register(self._button, select.POLLIN)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from appliance.camera.button import SnapshotButton
+from appliance.camera.button import ButtonWatch
 from appliance.camera.by_id import button_of
 from appliance.camera.controls import HeldSeries
 from appliance.camera.frame_check import Buffer, FrameCheck, PictureFormat
@@ -154,30 +154,19 @@ class V4l2Camera:
             device = stack.enter_context(VideoDevice(path, self.options.wanted, self.options.frames_per_s))
             if device.format is None:
                 raise CameraError("The camera did not say what it sends.")
-            button = self._open_button(path, stack)
+            poll = select.poll()
+            poll.register(device, select.POLLIN)
+            button = stack.enter_context(ButtonWatch(lambda: button_of(path.resolve()), poll))
             held = HeldSeries(device.fileno())
             stack.callback(held.release)
             self.format = device.format
             self.counters.opened += 1
             logger.info("camera opened: name=%s format=%s", self.options.name, device.format)
-            return self._read(device, FrameCheck(device.format), button, held)
+            return self._read(device, FrameCheck(device.format), poll, button, held)
 
-    def _open_button(self, path: Path, stack: ExitStack) -> SnapshotButton | None:
-        event = button_of(path.resolve())
-        if event is None:
-            return None
-        try:
-            return stack.enter_context(SnapshotButton(event))
-        except OSError as error:
-            # The camera is worth more than its button, which udev may still be giving to the station.
-            logger.warning("button not opened: name=%s errno=%s", self.options.name, error.errno)
-            return None
-
-    def _read(self, device: VideoDevice, check: FrameCheck, button: SnapshotButton | None, held: HeldSeries) -> str:
-        poll = select.poll()
-        poll.register(device, select.POLLIN)
-        if button is not None:
-            poll.register(button, select.POLLIN)
+    def _read(
+        self, device: VideoDevice, check: FrameCheck, poll: select.poll, button: ButtonWatch, held: HeldSeries
+    ) -> str:
         offset_s, last_s, patience_s = self._clock_offset_s(), time.monotonic(), FIRST_FRAME_S
         while not self._stop.is_set():
             events = dict(poll.poll(_POLL_MS))
@@ -191,9 +180,8 @@ class V4l2Camera:
                 self.counters.stalled += 1
                 logger.warning("camera stalled: name=%s counters=%s", self.options.name, self.counters)
                 return "The camera sends no new picture. Unplug it and plug it in again."
-            if button is not None:
-                for press_s in button.presses():
-                    self._on_press(press_s + offset_s)
+            for press_s in button.presses():
+                self._on_press(press_s + offset_s)
             if self._is_hold_wanted != held.is_held:
                 held.hold() if self._is_hold_wanted else held.release()
         return self._absent
