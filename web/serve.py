@@ -68,8 +68,9 @@ def with_engine(config: Config, address: EngineAddress) -> Config:
 
 
 def with_pictures(config: Config, folder: Path) -> Config:
-    """Return the settings with another folder for the replay camera."""
-    return msgspec.structs.replace(config, camera=msgspec.structs.replace(config.camera, folder=str(folder)))
+    """Return the settings with a folder of pictures instead of cameras."""
+    camera = msgspec.structs.replace(config.camera, kind="replay", folder=str(folder))
+    return msgspec.structs.replace(config, camera=camera)
 
 
 def run_station(config: Config, notifier: Notifier) -> None:
