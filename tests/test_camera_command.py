@@ -1,5 +1,6 @@
 """`dermstation camera`: every sub-command against the kernel's side of a camera."""
 
+import io
 import re
 import threading
 from collections.abc import Iterator
@@ -7,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from card_scenes import FRAME_PX, MISSING, PDFTOPPM, Scene, rendered
 from click.testing import CliRunner, Result
 from fake_v4l2 import FakeCamera, kernel_with
 from kiosk_station import picture
+from PIL import Image
 from rig.uvc_sim import numbered_jpeg
 
 from appliance.camera import configured
@@ -18,10 +21,11 @@ from appliance.commands.camera import camera
 from appliance.errors import CameraError
 
 SIZE = (96, 72)
+TAN = picture("tan", SIZE)
 
 
 def numbered(number: int) -> bytes:
-    return numbered_jpeg(picture("tan", SIZE), number, "somebody")
+    return numbered_jpeg(TAN, number, "somebody")
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCame
 
 
 @contextmanager
-def sending(device: FakeCamera) -> Iterator[None]:
+def sending(device: FakeCamera, content: bytes = TAN) -> Iterator[None]:
     """Have the camera send 50 frames/s."""
     stop, number = threading.Event(), 0
 
@@ -44,7 +48,7 @@ def sending(device: FakeCamera) -> Iterator[None]:
         while not stop.wait(0.02):
             number += 1
             if device.is_plugged:
-                device.send(numbered(number))
+                device.send(numbered_jpeg(content, number, "somebody"))
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -94,6 +98,19 @@ def test_calibrate_without_the_card_says_what_to_do(device: FakeCamera, monkeypa
         done = run("calibrate")
     assert isinstance(done.exception, CameraError)
     assert "lay it flat" in str(done.exception)
+
+
+@pytest.mark.skipif(PDFTOPPM is None, reason=MISSING)
+def test_calibrate_measures_the_scale_by_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCamera(tmp_path, "Rig_Camera_SN1", {"MJPG": [FRAME_PX]})
+    monkeypatch.setattr(configured, "camera_finder", lambda _config, _role: lambda: device.link)
+    frame = io.BytesIO()
+    Image.fromarray(rendered(Scene(height_mm=90.0))).save(frame, "JPEG", quality=90)
+    with kernel_with([device], monkeypatch), sending(device, frame.getvalue()):
+        done = run("calibrate")
+    assert done.exit_code == 0, (done.output, done.exception)
+    scale = float(re.match(r"(\d+\.\d+) pixels per mm", done.output)[1])  # type: ignore[index] # the line above
+    assert scale == pytest.approx(FRAME_PX[1] / 90.0, rel=0.05)
 
 
 def test_no_camera_is_one_sentence(device: FakeCamera, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
