@@ -349,4 +349,8 @@ def test_commands_back_up_drill_restore_and_verify(runner: tuple[CliRunner, list
 def test_commands_say_why_they_cannot(tmp_path: Path, stick: Path) -> None:
     done = CliRunner().invoke(backup_command, [str(stick), "--records", str(tmp_path / "nothing")])
     assert isinstance(done.exception, CannotOpenError)
+    assert "no folder" in str(done.exception)
+    assert not (tmp_path / "nothing").exists()
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(audit_command, ["verify", "--records", str(tmp_path / "empty")])
     assert "not set up" in str(done.exception)

@@ -42,6 +42,8 @@ def open_store(folder: Path) -> "RecordStore":
     """
     from appliance.records.opening import open_records
 
+    if not folder.is_dir():
+        raise CannotOpenError(f"There is no folder {folder}.", state="no-folder", action="Name the right one.")
     opening = open_records(folder)
     if opening.store is None:
         raise CannotOpenError(f"{opening.found} {opening.action}", state=opening.state, action=opening.action)

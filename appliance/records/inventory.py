@@ -6,6 +6,7 @@ Source: Regulation (EU) 2016/679, article 30 (records of processing).
 
 import json
 import sqlite3
+import textwrap
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -15,6 +16,8 @@ from appliance.records.content import CONTENTS
 from appliance.records.database import DATABASE_NAME
 from appliance.records.store import RecordStore
 
+_LINE: Final = 100
+_INDENT: Final = " " * 10
 _STAFF: Final = (("user", "names and roles of staff; PINs only as hashes"), ("device", "names of paired devices"))
 
 
@@ -54,7 +57,7 @@ class Inventory:
         lines = [f"What this station keeps: {self.clinic}", date, ""]
         for item in self.items:
             lines.append(f"{item.count:>8}  {item.kind}{'' if item.is_sealed else '  (not sealed)'}")
-            lines.append(f"          {item.holds}"[:100])
+            lines += textwrap.wrap(item.holds, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
         lines += [
             "",
             f"{self.photos:>8}  photo files, {self.photo_bytes / 1e6:.1f} MB, sealed",
