@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.errors import PromptError
+from appliance.medgemma.memory import give_back_freed_heap
 from appliance.medgemma.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class ConstraintCompiler:
                     llguidance.TokenizerWrapper(vocabulary), n_vocab=self._vocab_size, eos_token=self._eos_token_ids
                 )
                 vocabulary.tokens = []  # read by now, and 13 MB
+                give_back_freed_heap()
             return self._vocabulary
 
 

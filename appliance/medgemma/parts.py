@@ -9,7 +9,7 @@ from appliance.errors import BundleError, PromptError
 from appliance.medgemma.bundle import Bundle, check_file
 from appliance.medgemma.constraint import ConstraintCompiler
 from appliance.medgemma.decoder import Decoder
-from appliance.medgemma.mapped import give_back_mapped_pages
+from appliance.medgemma.memory import give_back_freed_heap, give_back_mapped_pages
 from appliance.medgemma.plan import MemoryPlan
 from appliance.medgemma.prompt import PromptBuilder
 from appliance.medgemma.providers import is_placed
@@ -92,6 +92,7 @@ def open_parts(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Set
         while wait(opening, timeout=_GIVE_BACK_EVERY_S).not_done:
             give_back_mapped_pages(path)
         give_back_mapped_pages(path)
+        give_back_freed_heap()
         return Parts(
             tokenizer=tokenizer.result(),
             prompts=PromptBuilder(bundle.manifest.chat_template, tokenizer.result(), spec),

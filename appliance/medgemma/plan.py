@@ -24,7 +24,7 @@ _RESERVE_BYTES: Final = 512 << 20
 
 _PROCESS_BYTES: Final = 110 << 20
 """Interpreter, libraries and a photo that is being read."""
-_TOKENIZER_FACTOR: Final = 9.5
+_TOKENIZER_FACTOR: Final = 4.0
 """Memory of the tokenizer by size of its file."""
 _SCHEMA_BYTES_PER_TOKEN: Final = 430
 """What schemas need to know of each token of the vocabulary."""

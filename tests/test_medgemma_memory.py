@@ -1,9 +1,11 @@
-"""Pages of mapped files that are given back: gone from the process, and there again when they are read."""
+"""What is given back: pages of mapped files, there again when they are read, and heap that libraries have freed."""
 
 import mmap
+import subprocess
+import sys
 from pathlib import Path
 
-from appliance.medgemma.mapped import give_back_mapped_pages
+from appliance.medgemma.memory import give_back_mapped_pages
 
 SIZE = 8 << 20
 
@@ -38,3 +40,21 @@ def test_other_folders_files_are_left_alone(tmp_path: Path) -> None:
     with (tmp_path / "weights.data").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert mapped[5] == 0
         assert give_back_mapped_pages(tmp_path / "other") == 0
+
+
+def test_freed_heap_is_given_back() -> None:
+    """In a process of its own: blocks too small for a mapping of their own, freed but for the last."""
+    script = """
+from pathlib import Path
+from appliance.medgemma.memory import give_back_freed_heap
+def rss():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+blocks = [bytearray(40_000) for _ in range(2_000)]
+last = blocks.pop()
+del blocks
+before = rss()
+give_back_freed_heap()
+print(before - rss())
+"""
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert int(output) > 40_000_000
