@@ -94,6 +94,7 @@ def camera(scene: Scene, frame_px: tuple[int, int] = FRAME_PX) -> Matrix:
     return np.asarray(matrix / matrix[2, 2])
 
 
+@cache
 def rendered(scene: Scene, frame_px: tuple[int, int] = FRAME_PX) -> NDArray[np.uint8]:
     """Take the picture: uint8 [H, W, 3], JPEG at quality 85."""
     rng = np.random.default_rng(scene.seed)
