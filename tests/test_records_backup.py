@@ -275,7 +275,7 @@ def test_stick_that_keeps_other_bytes_is_told(box: Box, stick: Path, monkeypatch
     def lying(descriptor: int) -> None:
         sync(descriptor)
         if Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith("dermstation-"):
-            os.pwrite(descriptor, b"?", 5000)
+            os.pwrite(descriptor, bytes(16), 5000)
 
     monkeypatch.setattr(os, "fsync", lying)
     filled(box, 1)
@@ -313,7 +313,8 @@ def test_drill_opens_some_visits_and_writes_nothing(box: Box, stick: Path, seed:
 def test_drill_finds_a_photo_that_would_not_come_back(box: Box, stick: Path) -> None:
     visited = filled(box, 1)[0]
     path = box.store.saver.blobs.path(visited.capture_id)
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     made = make_backup(box.store, stick)
     with pytest.raises(TamperedError):
         drill(made.path, box.sheet(), random.Random(1))
