@@ -90,7 +90,7 @@ def rig() -> Iterator[Rig]:
         stack.enter_context(vm)
         vm.call("rig.guest_usbip:attach", number=OVERVIEW)
         vm.call("rig.guest_usbip:attach", number=DERMATOSCOPE)
-        vm.call("rig.guest_usbip:wait_for_cameras", count=2)
+        vm.call("rig.guest_usbip:wait_for_cameras", count=2, timeout_s=60.0)
         cameras = (overview, dermatoscope)
         rig = Rig(vm=vm, cameras=cameras, plugs=plugs, microcontroller=microcontroller, line=line)
         camera = {
@@ -103,10 +103,10 @@ def rig() -> Iterator[Rig]:
             },
             "dermatoscope": {"width_px": 320, "height_px": 240, "frames_per_s": 5, "hold_series": True},
         }
-        serial = next(name for name in vm.call("rig.guest_usbip:nodes") if "/serial/by-id/" in name)
+        serial = vm.call("rig.guest_usbip:wait_for_serial_line")
         logger.info("the guest answered %.1f s after power-on", vm.boot_s)
         rig.call("start", config={"camera": camera, "microcontroller": {"enabled": True, "port": serial}})
-        assert rig.call("wait_for_state", wanted="ready", timeout_s=30.0)["state"] == "ready", vm.console.read_text()
+        assert rig.call("wait_for_state", wanted="ready", timeout_s=60.0)["state"] == "ready", vm.console.read_text()
         yield rig
         rig.call("stop")
 

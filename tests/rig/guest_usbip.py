@@ -12,6 +12,7 @@ from rig.vm import USBIP_ADDRESS, USBIP_PORT
 
 VHCI = Path("/sys/devices/platform/vhci_hcd.0")
 BY_ID = Path("/dev/v4l/by-id")
+SERIAL_BY_ID = Path("/dev/serial/by-id")
 _POLL_S = 0.02
 
 
@@ -44,7 +45,17 @@ def wait_for_cameras(count: int, timeout_s: float = 20.0) -> list[str]:
         time.sleep(_POLL_S)
 
 
+def wait_for_serial_line(timeout_s: float = 60.0) -> str:
+    """Wait until udev has named the serial adapter, and return the name."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        if names := sorted(SERIAL_BY_ID.glob("*")):
+            return str(names[0])
+        time.sleep(_POLL_S)
+    raise TimeoutError("there is no serial adapter")
+
+
 def nodes() -> dict[str, Any]:
     """Return what udev made of what is plugged in."""
-    links = [*BY_ID.glob("*"), *Path("/dev/dermstation").glob("*"), *Path("/dev/serial/by-id").glob("*")]
+    links = [*BY_ID.glob("*"), *Path("/dev/dermstation").glob("*"), *SERIAL_BY_ID.glob("*")]
     return {str(link): str(link.resolve()) for link in links}
