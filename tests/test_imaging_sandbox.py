@@ -21,7 +21,7 @@ from PIL import Image
 from appliance.errors import ImageError
 from appliance.imaging import worker
 from appliance.imaging.pixels import pixels_from_bytes
-from appliance.imaging.sandbox import Sandbox
+from appliance.imaging.sandbox import START_S, Sandbox
 
 HOSTILE_FILES = 3_000
 HOSTILE_FILES_SLOW = 100_000
@@ -233,7 +233,9 @@ def assert_survives(sandbox: Sandbox, rng: random.Random, count: int) -> None:
     assert decoded > count // 50
     assert refused > count // 4
     assert not [sentence for sentence in sentences if "canary" in sentence or not sentence.isprintable()]
-    assert longest_s < HANG_S
+    # No picture brought the process down or held it until its deadline; a busy machine's slow start of one is neither.
+    assert not [sentence for sentence in sentences if "could not be read" in sentence]
+    assert longest_s < HANG_S + START_S
     assert most_mib < WORKER_MAX_MIB
     assert growth_mib < PARENT_GROWTH_MAX_MIB
 
