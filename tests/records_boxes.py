@@ -1,5 +1,6 @@
 """What the tests of the records share: a box that is set up, its secrets, and drawn visits to put into it."""
 
+import atexit
 import functools
 import hashlib
 import shutil
@@ -88,6 +89,7 @@ def box_of(store: RecordStore, made: SetUp, clock: ManualClock, *, is_unlocked: 
 @functools.cache
 def _template() -> tuple[Path, SetUp]:
     folder, made = Path(tempfile.mkdtemp(prefix="dermstation-box-")), prepare()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     set_up(folder, made).close()
     return folder, made
 
