@@ -23,6 +23,7 @@ from appliance.medgemma.bundle import MANIFEST_NAME, Manifest, file_record, load
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.generation import Generation
 from appliance.medgemma.self_test import SelfTestError, check_golden_answers
+from appliance.service.engine_watch import EngineWatch
 from export.errors import CheckpointError
 from export.golden import record_golden_answers
 
@@ -177,3 +178,16 @@ def test_photos_are_read_ahead_and_forgotten(model: ScriptedModel) -> None:
         assert (model.forgotten, model.read, model.encoded) == (1, [], [])
         answer = httpx.delete(f"http://{engine.address.authority}/v1/images")
         assert answer.json() == {"object": "images.deleted", "deleted": True}
+
+
+def test_the_station_says_that_the_model_is_checking_itself(engine: RunningEngine, model: ScriptedModel) -> None:
+    wait_for(engine, "running")
+    with EngineWatch(engine.client, poll_s=0.02) as watch:
+        assert watch.wait_ready(5)
+        assert watch.status.words == "Model is checking itself"
+        model.may_end_self_test.set()
+        wait_for(engine, "passed")
+        until_s = time.monotonic() + 5
+        while watch.status.words != "Model ready" and time.monotonic() < until_s:
+            time.sleep(0.01)
+        assert (watch.status.state, watch.status.words) == ("ready", "Model ready")

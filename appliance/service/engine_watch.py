@@ -118,7 +118,8 @@ class EngineWatch:
             return ModelStatus(state="starting", words="Model is starting")
         return ModelStatus(
             state="ready",
-            words="Model ready",
+            # It takes questions by now, and answers them once it has shown that it is the model it was.
+            words="Model is checking itself" if health.self_test in {"waiting", "running"} else "Model ready",
             warning=health.model.warning,
             answer_s=self.answer_s,
             name=health.model.name,
