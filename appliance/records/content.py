@@ -163,6 +163,8 @@ class AssessmentContent(Content, frozen=True, kw_only=True):
     raw_text: Annotated[str, msgspec.Meta(max_length=100_000)]
     model: Line
     """Name and digest of the bundle."""
+    providers: tuple[Line, ...] = ()
+    """Execution providers that ran it, as `/health` names them: CPUExecutionProvider ..."""
     prompt_version: Line = ""
     floor_urgency: Urgency | None = None
     """What the rules alone said; the model cannot lower it."""

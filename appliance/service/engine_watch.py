@@ -39,6 +39,8 @@ class ModelStatus:
     """Seconds that an assessment took lately; None before the first."""
     name: str | None = None
     sha256: str | None = None
+    providers: tuple[str, ...] = ()
+    """Execution providers that run the model's nodes; for the record of each answer."""
 
 
 class EngineWatch:
@@ -124,4 +126,5 @@ class EngineWatch:
             answer_s=self.answer_s,
             name=health.model.name,
             sha256=health.model.sha256,
+            providers=health.providers,
         )
