@@ -1,6 +1,6 @@
 """The child's side: `python -m harness.child ENGINE JSON` loads one engine, then carries out orders read from stdin.
 
-One JSON object a line, both ways. The first line out says that the engine is ready. What the engine's own libraries
+One JSON object a line, both ways. The first line out says that the engine takes questions, the second that it answers. What the engine's own libraries
 write to stdout goes to stderr, so that it cannot be taken for an answer.
 """
 
@@ -57,6 +57,9 @@ def carry_out(engine: Engine, order: Order) -> Timing:
 def serve(engine: Engine, orders: IO[str], answers: IO[str]) -> None:
     """Answer every order until there are no more; a failure is an answer too, and ends nothing."""
     _write(answers, {"ready": engine.facts()})
+    started_s = time.monotonic()
+    engine.settle()
+    _write(answers, {"settled_s": time.monotonic() - started_s})
     for line in orders:
         try:
             answer: dict[str, Any] = {"timing": dataclasses.asdict(carry_out(engine, Order(**json.loads(line))))}

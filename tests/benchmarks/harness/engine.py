@@ -61,6 +61,10 @@ class Engine(Protocol):
         """Turn a JPEG into features that the next `stream` uses."""
         ...
 
+    def settle(self) -> None:
+        """Do what comes between taking questions and the first answer: a self-test, say."""
+        ...
+
     def read_ahead(self) -> None:
         """Read as much of the next prompt as the encoded photo tells, if the engine can."""
         ...

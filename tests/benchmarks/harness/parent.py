@@ -84,7 +84,13 @@ class EngineProcess:
             self.stop()
             raise
         self.start_s = time.monotonic() - started_s
-        """Seconds from the command to ready, interpreter and imports included."""
+        """Seconds from the command until it takes questions, interpreter and imports included."""
+        try:
+            self.settled_s = float(self._read()["settled_s"])
+            """Seconds from then until it answers."""
+        except BaseException:
+            self.stop()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -129,7 +129,7 @@ class _Round:
         self._results.facts[command.name] = engine.facts
         self._add(f"start_{state}", engine, engine.start_s)
         short = self._ask(engine, Order(prompt=text_of(SHORTEST, self._seed + 1, self._plan.tokenizer), tokens=1))
-        self._add(f"first_answer_{state}", engine, engine.start_s + short.first_token_s)
+        self._add(f"first_answer_{state}", engine, engine.start_s + engine.settled_s + short.first_token_s)
         return engine
 
     def _prefill(self, engine: EngineProcess) -> None:

@@ -23,6 +23,9 @@ class Fake:
         """Keep the photo."""
         self._photo = photo
 
+    def settle(self) -> None:
+        """Do nothing."""
+
     def read_ahead(self) -> None:
         """Do nothing."""
 

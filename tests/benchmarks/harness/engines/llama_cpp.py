@@ -68,6 +68,9 @@ class LlamaCpp:
                 # The buffer is overwritten by the next photo only.
                 self._features = mtmd.mtmd_get_output_embd(self._mtmd)
 
+    def settle(self) -> None:
+        """Do nothing: it answers once it is loaded."""
+
     def read_ahead(self) -> None:
         """Do nothing: a program around llama.cpp reads the prompt when it has the question."""
 

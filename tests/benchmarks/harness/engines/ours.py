@@ -16,7 +16,6 @@ class Ours:
 
     def __init__(self, bundle: Path, threads: int, context_length: int) -> None:
         self._model = MedGemma.load(bundle, RuntimeOptions(threads=threads, context_length=context_length))
-        self._model.prepare_schemas()
         self._photo: bytes | None = None
         self.prompt_tokens = 0
         self.constraint_s = 0.0
@@ -31,6 +30,11 @@ class Ours:
             "disk_bytes": sum(record.size_bytes for record in bundle.manifest.files.values()),
             "providers": list(self._model.providers),
         }
+
+    def settle(self) -> None:
+        """Read the vocabulary for schemas and test itself, as the engine process does while questions wait."""
+        self._model.prepare_schemas()
+        self._model.self_test()
 
     def encode(self, photo: bytes) -> None:
         """Encode a photo; the model keeps its features."""
