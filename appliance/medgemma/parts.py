@@ -17,7 +17,7 @@ from appliance.medgemma.sessions import Brake, Compute, Session
 from appliance.medgemma.tokenizer import Tokenizer
 from appliance.medgemma.vision import ImageFeatures, VisionEncoder
 
-_GIVE_BACK_EVERY_S: Final = 0.25
+_GIVE_BACK_EVERY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

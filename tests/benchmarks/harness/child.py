@@ -1,6 +1,7 @@
 """The child's side: `python -m harness.child ENGINE JSON` loads one engine, then carries out orders read from stdin.
 
-One JSON object a line, both ways. The first line out says that the engine takes questions, the second that it answers. What the engine's own libraries
+One JSON object a line, both ways. The first line out says that the engine takes questions, the second that it answers.
+What the engine's own libraries
 write to stdout goes to stderr, so that it cannot be taken for an answer.
 """
 
