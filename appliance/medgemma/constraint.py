@@ -106,7 +106,11 @@ class ConstraintCompiler:
             if self._vocabulary is None:
                 vocabulary = _Vocabulary(self._tokenizer, self._vocab_size, self._eos_token_ids[0])
                 self._vocabulary = llguidance.LLTokenizer(
-                    llguidance.TokenizerWrapper(vocabulary), n_vocab=self._vocab_size, eos_token=self._eos_token_ids
+                    llguidance.TokenizerWrapper(vocabulary),
+                    n_vocab=self._vocab_size,
+                    eos_token=self._eos_token_ids,
+                    # With its sets of tokens worked out beforehand a mask takes 0.05 ms instead of 0.9, and 63 MB.
+                    slices=[],
                 )
                 vocabulary.tokens = []  # read by now, and 13 MB
                 give_back_freed_heap()

@@ -26,7 +26,7 @@ _PROCESS_BYTES: Final = 110 << 20
 """Interpreter, libraries and a photo that is being read."""
 _TOKENIZER_FACTOR: Final = 4.0
 """Memory of the tokenizer by size of its file."""
-_SCHEMA_BYTES_PER_TOKEN: Final = 430
+_SCHEMA_BYTES_PER_TOKEN: Final = 150
 """What schemas need to know of each token of the vocabulary."""
 _PACKED_FACTOR: Final = 1.06
 """Memory of a graph by size of its weights: ONNX Runtime packs them anew for the processor."""
