@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bits = Literal[4, 8]
-_BLOCK_SIZES: Final[dict[int, tuple[int, ...]]] = {4: (64, 32, 16), 8: (128, 64, 32, 16)}
+_BLOCK_SIZES: Final[dict[int, tuple[int, ...]]] = {4: (128, 64, 32, 16), 8: (128, 64, 32, 16)}
 """Largest first: larger blocks are faster and lose more. Measured in `export/DESIGN.md`."""
+_WIDE_COLUMNS: Final = 2048
+"""From here on 4 bits take blocks of 128: in a narrower matrix speed is not worth the error."""
 _PADDING_MAX: Final = 0.02
 """Share of a row that may be filling."""
 _SCALE_FACTORS: Final = tuple(np.linspace(0.7, 1.2, 8, dtype=np.float32))
@@ -42,6 +44,8 @@ class QuantizedRows:
 def block_size_for(columns: int, bits: Bits) -> int:
     """Choose a block size: the largest that leaves little filling, otherwise the smallest."""
     for size in _BLOCK_SIZES[bits]:
+        if bits == 4 and size > 64 and columns < _WIDE_COLUMNS:
+            continue
         if -columns % size <= columns * _PADDING_MAX:
             return size
     return _BLOCK_SIZES[bits][-1]

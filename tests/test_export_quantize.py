@@ -87,7 +87,16 @@ def test_search_of_a_block_does_not_depend_on_its_neighbours() -> None:
 
 @pytest.mark.parametrize(
     ("columns", "bits", "expected"),
-    [(2560, 4, 64), (10240, 4, 64), (2560, 8, 128), (1152, 8, 128), (4304, 8, 128), (48, 4, 16), (40, 8, 16)],
+    [
+        (2560, 4, 128),
+        (10240, 4, 128),
+        (512, 4, 64),
+        (2560, 8, 128),
+        (1152, 8, 128),
+        (4304, 8, 128),
+        (48, 4, 16),
+        (40, 8, 16),
+    ],
 )
 def test_block_size_divides_well(columns: int, bits: Bits, expected: int) -> None:
     assert block_size_for(columns, bits) == expected
