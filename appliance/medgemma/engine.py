@@ -36,8 +36,9 @@ class RuntimeOptions:
     """Compute threads; `None` is one a physical core that this process may use."""
     context_length: int | None = None
     """Tokens in the KV cache; `None` is 4096, or less where the model or the board's memory allows no more."""
-    prefill_chunk_tokens: int = 512
-    """Prompt tokens in one run of the decoder; an image is never split, so a chunk may be longer."""
+    prefill_chunk_tokens: int = 256
+    """Prompt tokens in one run of the decoder; an image is never split, so a chunk may be longer. At the 4B shape 512
+    are no faster and take 75 MB more."""
     feature_cache_images: int = 16
     """Photos whose features are kept."""
     prefix_cache_bytes: int | None = None

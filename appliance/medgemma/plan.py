@@ -63,7 +63,7 @@ class MemoryPlan:
 
 
 def plan_memory(
-    manifest: Manifest, available: int | None, *, context_length: int | None = None, chunk_tokens: int = 512
+    manifest: Manifest, available: int | None, *, context_length: int | None = None, chunk_tokens: int = 256
 ) -> MemoryPlan:
     """Decide what the model may use.
 
