@@ -10,6 +10,7 @@ from kiosk_browser import CHROMIUM, SIZES, Screen, screen, served
 from kiosk_station import picture, picture_folder, replay_camera, running_station
 from playwright.sync_api import Browser, expect
 from scripted_engine import ASSESSMENT, EngineProcess, RunningEngine, ScriptedModel
+from test_engine_client import wait_until
 
 from appliance.camera.replay import ReplayCamera
 from appliance.engine_address import EngineAddress
@@ -107,6 +108,8 @@ def test_cancel_stops_the_writing_and_says_it_is_incomplete(shown: Screen, model
     expect(shown.page.locator("#progress")).to_contain_text("Cancelled")
     expect(shown.page.locator(".remark")).to_contain_text("not complete")
     shown.keep_picture(f"cancelled-{size_of(shown)}")
+    # The screen says so at once; the engine hears of it a moment later, and must not be let go before.
+    wait_until(lambda: bool(model.finish_reasons))
     model.let_go()
     shown.page.locator("#again").tap()
     expect(shown.page.locator("#progress")).to_have_text("Done.")
