@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 WARM_UP = 120
 """Generations after which every buffer has its size: the libraries' pools grow until then."""
 GROWTH_MAX_BYTES = 12 << 20
-"""Of a whole run, whatever its length: pools still grow by some megabytes now and then (7.5 seen), and shrink again. The
-control leaks 300 kB a generation, a ninth of one photo's features at the 4B shape."""
+"""Of a whole run, whatever its length: pools still grow by some megabytes now and then (7.5 seen), and shrink again.
+The control leaks 300 kB a generation, a ninth of one photo's features at the 4B shape."""
 
 
 def rss_bytes() -> int:
