@@ -264,3 +264,4 @@ def test_replugging_recovers_within_five_seconds_and_leaks_nothing(
     assert usual_s <= RECOVERY_MAX_S
     assert after["threads"] == before["threads"]
     assert len(after["descriptors"]) == len(before["descriptors"]), (before, after)
+    assert any(name.startswith("/dev/input/event") for name in after["descriptors"]), "the buttons were not counted"

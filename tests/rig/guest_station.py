@@ -36,13 +36,28 @@ def stop() -> None:
     _running.pop("station").__exit__(None, None, None)
 
 
-def leaks() -> dict[str, list[str]]:
-    """Return the descriptors that are open and the threads that run, as names."""
+def leaks(cameras: int = 2, timeout_s: float = 20.0) -> dict[str, list[str]]:
+    """Return the descriptors that are open and the threads that run, as names, once the cameras are wholly open.
+
+    A camera's button is looked for once a second and made after its picture: what is counted before it is open is
+    another state than what is counted after.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        descriptors = _descriptors()
+        kinds = [sum(name.startswith(kind) for name in descriptors) for kind in ("/dev/video", "/dev/input/event")]
+        if min(kinds) >= cameras or time.monotonic() > deadline_s:
+            threads = sorted(thread.name for thread in threading.enumerate())
+            return {"descriptors": descriptors, "threads": threads}
+        time.sleep(_POLL_S)
+
+
+def _descriptors() -> list[str]:
     descriptors = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - as links, not as files
         with contextlib.suppress(OSError):
             descriptors.append(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115 - likewise
-    return {"descriptors": sorted(descriptors), "threads": sorted(thread.name for thread in threading.enumerate())}
+    return sorted(descriptors)
 
 
 def open_encounter() -> str:
