@@ -14,6 +14,9 @@ from appliance.errors import ConfigurationError
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 """TCP port; 0 lets the kernel choose."""
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+"""Where the model computes. `auto` takes CUDA where the installed wheel has it and it takes nodes, else the CPU.
+TensorRT and OpenVINO compile for minutes at the first start, so they are only taken when they are asked for."""
 LOOPBACK = "127.0.0.1"
 _BY_NUMBER = re.compile(r"/dev/video\d+$")
 
@@ -31,7 +34,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Threads of ONNX Runtime; the cores that this process may use when absent."""
     context_length: Annotated[int, msgspec.Meta(ge=64, le=131_072)] | None = None
     """Tokens of prompt and answer together."""
-    provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
+    provider: Provider = "auto"
     queue_limit: Annotated[int, msgspec.Meta(ge=0, le=64)] = 4
     """Generations that may wait; one more is refused with 429."""
     deadline_s: Seconds = 120.0
@@ -124,8 +127,9 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class RecordsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[records]`: what is stored."""
 
-    folder: str = "/var/lib/dermstation/records"
-    """Below a folder that is the station's own: a restore needs room beside it."""
+    folder: str | None = "/var/lib/dermstation/records"
+    """Below a folder that is the station's own: a restore needs room beside it. None, as by `--no-records`: photos
+    stay in memory until their visit is closed."""
     idle_lock_s: Annotated[float, msgspec.Meta(ge=60, le=600)] = 180.0
     """How long nobody may touch the screen before it asks for the PIN again."""
     keep_years: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10

@@ -1,18 +1,23 @@
-"""From settings to a station: which camera and which engine stand behind the protocols."""
+"""From settings to a station: which camera, which engine and which records stand behind the protocols."""
 
+import logging
 from pathlib import Path
 
 from appliance.camera.configured import build_cameras
 from appliance.camera.protocol import Camera
 from appliance.camera.replay import ReplayCamera
+from appliance.clock import SystemClock
 from appliance.config import CameraConfig, Config
 from appliance.demo import pictures_path
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
+from appliance.service.clinic import Clinic
 from appliance.service.live_quality import LiveQuality
 from appliance.service.station import Station
 from firmware_bridge.client import Dermatoscope
 from firmware_bridge.port import opener
+
+logger = logging.getLogger(__name__)
 
 
 def open_camera(config: CameraConfig) -> Camera:
@@ -40,3 +45,21 @@ def build_station(config: Config) -> Station:
         microcontroller = Dermatoscope(opener(config.microcontroller.port))
     quality = LiveQuality(config.quality)
     return Station(open_camera(config.camera), engine, microcontroller=microcontroller, quality=quality)
+
+
+def build_clinic(config: Config) -> Clinic | None:
+    """Open the records of the settings, in whatever state they are; None when nothing is to be stored.
+
+    That is when the settings name no folder, and without the extra `records`. The caller enters the clinic and gives it
+    to the faces. The folder is made when it is not there.
+    """
+    if config.records.folder is None:
+        return None
+    try:
+        from appliance.records.opening import open_records
+    except ImportError as error:
+        logger.warning("records off, nothing is stored: the extra 'records' is not installed missing=%s", error.name)
+        return None
+    folder, clock = Path(config.records.folder), SystemClock()
+    opening = open_records(folder, clock=clock)
+    return Clinic(opening, clock=clock, folder=folder, idle_s=config.records.idle_lock_s)

@@ -7,6 +7,7 @@ import click
 
 from appliance.commands.doctor import SETTINGS
 from appliance.config import load_config
+from appliance.errors import ConfigurationError
 from appliance.records.errors import CannotOpenError
 
 if TYPE_CHECKING:
@@ -27,11 +28,14 @@ def records_folder(config: Path | None, folder: Path | None) -> Path:
     """Return the folder that was named, or that of the settings.
 
     Raises:
-        ConfigurationError: The settings are refused.
+        ConfigurationError: The settings are refused, or name no folder.
     """
     if folder is not None:
         return folder
-    return Path(load_config(config or (SETTINGS if SETTINGS.exists() else None)).records.folder)
+    named = load_config(config or (SETTINGS if SETTINGS.exists() else None)).records.folder
+    if named is None:
+        raise ConfigurationError("The settings name no folder of records; give one with --records.")
+    return Path(named)
 
 
 def open_store(folder: Path) -> "RecordStore":

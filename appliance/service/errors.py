@@ -37,3 +37,9 @@ class LimitError(DermstationError):
     """More photos or questions than fit."""
 
     message_key = "error.limit"
+
+
+class SignedOutError(DermstationError):
+    """Nobody is signed in, or the screen is locked."""
+
+    message_key = "error.signed_out"

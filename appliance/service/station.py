@@ -96,6 +96,20 @@ class Station:
         self.questions.forget_encounter(encounter_id)
         self.questions.forget_photos()
 
+    def lock_screen(self) -> None:
+        """Hide the visit: no shutter fires, and a photo on its way is discarded."""
+        self.captures.lock_screen()
+
+    def unlock_screen(self) -> None:
+        """Show the visit again."""
+        self.captures.unlock_screen()
+
+    def leave_screen(self) -> None:
+        """Take the visit off the screen: somebody else is there now."""
+        current = self.captures.current
+        if current is not None:
+            self.close_encounter(current.encounter_id)
+
     def capture(self, encounter_id: str) -> CapturedImage:
         """Fire the shutter; the photo's encoding starts at once.
 

@@ -12,6 +12,7 @@ from appliance.service.errors import PoorQualityError
 from appliance.service.jobs import Job
 from appliance.service.station import Station
 from appliance.types import KeepReason
+from web.kiosk.guard import allow
 from web.kiosk.pages import capture_links
 
 T = TypeVar("T")
@@ -44,10 +45,12 @@ def create_api(station: Station) -> Blueprint:
 
 def _add_camera_routes(api: Blueprint, station: Station) -> None:
     @api.get("/api/state")
+    @allow("nobody-signed-in")
     def state() -> Response:
         return jsonify(station.state())
 
     @api.get("/preview")
+    @allow("capture")
     def preview() -> Response:
         frame = station.frame(request.args.get("after", -1, type=int), PREVIEW_WAIT_S)
         if frame is None:
@@ -61,11 +64,13 @@ def _add_camera_routes(api: Blueprint, station: Station) -> None:
         return response
 
     @api.post("/api/camera/next")
+    @allow("capture")
     def next_picture() -> Response:
         station.next_picture()
         return Response(status=HTTPStatus.NO_CONTENT)
 
     @api.post("/api/camera/other")
+    @allow("capture")
     def other_camera() -> Response:
         station.show_next_camera()
         return Response(status=HTTPStatus.NO_CONTENT)
@@ -73,6 +78,7 @@ def _add_camera_routes(api: Blueprint, station: Station) -> None:
 
 def _add_shutter_routes(api: Blueprint, station: Station) -> None:
     @api.get("/api/press")
+    @allow("capture")
     def press() -> Response:
         """What became of the last press of a button that is no touch."""
         outcome = station.shutter.outcome
@@ -80,6 +86,7 @@ def _add_shutter_routes(api: Blueprint, station: Station) -> None:
         return jsonify(number=outcome.number, sentence=outcome.sentence, **links, **_held(station))
 
     @api.post("/api/encounters/<encounter_id>/captures")
+    @allow("capture")
     def capture(encounter_id: str) -> tuple[Response, int]:
         try:
             return jsonify(capture_links(station.capture(encounter_id))), HTTPStatus.CREATED
@@ -87,6 +94,7 @@ def _add_shutter_routes(api: Blueprint, station: Station) -> None:
             return jsonify(error=str(error), **_held(station)), HTTPStatus.CONFLICT
 
     @api.post("/api/encounters/<encounter_id>/held/<capture_id>")
+    @allow("capture")
     def keep_held(encounter_id: str, capture_id: str) -> tuple[Response, int]:
         reason = _decoded(_KeepRequest).reason
         return jsonify(capture_links(station.keep_held(encounter_id, capture_id, reason))), HTTPStatus.CREATED
@@ -102,21 +110,25 @@ def _held(station: Station) -> dict[str, str]:
 
 def _add_question_routes(api: Blueprint, station: Station) -> None:
     @api.post("/api/captures/<capture_id>/assessment")
+    @allow("assess")
     def assess(capture_id: str) -> tuple[Response, int]:
         again = _decoded(_AssessmentRequest).again if request.get_data() else False
         return _accepted(station.assess(capture_id, again=again))
 
     @api.post("/api/captures/<capture_id>/questions")
+    @allow("assess")
     def ask(capture_id: str) -> tuple[Response, int]:
         question = _decoded(_QuestionRequest).question
         return _accepted(station.ask(capture_id, question))
 
     @api.post("/api/jobs/<job_id>/cancel")
+    @allow("assess")
     def cancel(job_id: str) -> Response:
         station.questions.job(job_id).cancel()
         return Response(status=HTTPStatus.NO_CONTENT)
 
     @api.get("/api/jobs/<job_id>/events")
+    @allow("assess")
     def events(job_id: str) -> Response:
         job = station.questions.job(job_id)
         last = request.headers.get("Last-Event-ID", "0")

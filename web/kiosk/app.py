@@ -11,9 +11,19 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from appliance.errors import CameraError, DermstationError, ImageError, PromptError
-from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, StaleFrameError
+from appliance.records.errors import (
+    ForbiddenError,
+    LockedError,
+    MissingError,
+    NotSavedError,
+    ThrottledError,
+    WrongSecretError,
+)
+from appliance.service.clinic import Clinic
+from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, SignedOutError, StaleFrameError
 from appliance.service.station import Station
 from web.kiosk import api, pages
+from web.kiosk.access import KioskApp
 from web.kiosk.guard import install_guard
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -28,6 +38,13 @@ _STATUS: Final[dict[type[DermstationError], HTTPStatus]] = {
     LimitError: HTTPStatus.TOO_MANY_REQUESTS,
     PromptError: HTTPStatus.BAD_REQUEST,
     ImageError: HTTPStatus.BAD_REQUEST,
+    SignedOutError: HTTPStatus.UNAUTHORIZED,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
+    WrongSecretError: HTTPStatus.FORBIDDEN,
+    ThrottledError: HTTPStatus.TOO_MANY_REQUESTS,
+    LockedError: HTTPStatus.LOCKED,
+    MissingError: HTTPStatus.NOT_FOUND,
+    NotSavedError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 
 _NOT_DONE: Final = "The box could not do that. Go back to the start page."
@@ -38,14 +55,17 @@ _SENTENCES: Final = {
 }
 
 
-def create_kiosk_app(station: Station, *, allowed_hosts: frozenset[str] = LOOPBACK_HOSTS) -> Flask:
+def create_kiosk_app(
+    station: Station, *, clinic: Clinic | None = None, allowed_hosts: frozenset[str] = LOOPBACK_HOSTS
+) -> Flask:
     """Build the WSGI application.
 
     Args:
         station: A started station.
+        clinic: The records and who is at the screen; without it nothing is stored and everybody may use every route.
         allowed_hosts: Names under which the box may be addressed, lower case, without port.
     """
-    app = Flask("web", template_folder="templates", static_folder="static")
+    app = KioskApp(clinic)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # Asked for again each time, answered by its ETag: an update never meets yesterday's scripts.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
@@ -55,6 +75,8 @@ def create_kiosk_app(station: Station, *, allowed_hosts: frozenset[str] = LOOPBA
     app.register_error_handler(DermstationError, _station_error)
     app.register_blueprint(pages.create_pages(station))
     app.register_blueprint(api.create_api(station))
+    if clinic is not None:
+        clinic.attach(station)
     return app
 
 

@@ -1,19 +1,26 @@
-"""Keeps other sites out of the kiosk and the kiosk's pages shut in: host, origin, token, and strict headers.
+"""Keeps other sites out of the kiosk and the kiosk's pages shut in: host, origin, token, strict headers, and who may.
 
 Source: OWASP Cross-Site Request Forgery Prevention; W3C Content Security Policy 3; W3C Fetch Metadata.
 """
 
 import hmac
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Literal, TypeVar
 
 from flask import Flask, Response, abort, g, request
 
+from appliance.records.users import Permission
 from web.hosts import name_of_host
 
 CSRF_HEADER: Final = "X-CSRF-Token"
 CSRF_FIELD: Final = "csrf_token"
+Access = Permission | Literal["nobody-signed-in", "at-the-screen", "signed-in"]
+"""Who may use a route: whoever has the permission, anybody who is signed in, also who takes photos without a PIN in an
+emergency, or everybody."""
+V = TypeVar("V", bound=Callable[..., object])
+_ACCESS: Final = "kiosk_access"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -39,6 +46,22 @@ _HEADERS: Final = {
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), usb=(), serial=(), interest-cohort=()",
 }
+
+
+def allow(access: Access) -> Callable[[V], V]:
+    """Say who may use a route; stands below the route's own decorator. One without it is used by nobody."""
+
+    def mark(view: V) -> V:
+        vars(view)[_ACCESS] = access
+        return view
+
+    return mark
+
+
+def access_of(view: Callable[..., object] | None) -> Access | None:
+    """Return what `allow` said of a view; None when it said nothing."""
+    found: Access | None = getattr(view, _ACCESS, None)
+    return found
 
 
 def install_guard(app: Flask, allowed_hosts: frozenset[str]) -> None:

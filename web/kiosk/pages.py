@@ -10,29 +10,39 @@ from appliance.imaging.advice import SENTENCES
 from appliance.service.errors import NotFoundError
 from appliance.service.station import Station
 from appliance.types import CapturedImage
+from web.kiosk.guard import allow
 
 
 def create_pages(station: Station) -> Blueprint:
     """Build the pages' routes."""
     pages = Blueprint("pages", __name__)
     pages.context_processor(lambda: {"state": station.state()})
+    _add_visit_routes(pages, station)
+    _add_photo_routes(pages, station)
+    return pages
 
+
+def _add_visit_routes(pages: Blueprint, station: Station) -> None:
     @pages.get("/")
+    @allow("at-the-screen")
     def home() -> str:
         current = station.captures.current
         return render_template("kiosk/home.html", encounter_id=current.encounter_id if current else None)
 
     @pages.post("/encounters")
+    @allow("capture")
     def open_encounter() -> WerkzeugResponse:
         encounter = station.open_encounter()
         return redirect(url_for("pages.capture", encounter_id=encounter.encounter_id), HTTPStatus.SEE_OTHER)
 
     @pages.post("/encounters/<encounter_id>/close")
+    @allow("capture")
     def close_encounter(encounter_id: str) -> WerkzeugResponse:
         station.close_encounter(encounter_id)
         return redirect(url_for("pages.home"), HTTPStatus.SEE_OTHER)
 
     @pages.get("/encounters/<encounter_id>")
+    @allow("capture")
     def capture(encounter_id: str) -> str:
         _require_open(station, encounter_id)
         images = station.captures.images(encounter_id)
@@ -47,7 +57,10 @@ def create_pages(station: Station) -> Blueprint:
             sentences=SENTENCES,
         )
 
+
+def _add_photo_routes(pages: Blueprint, station: Station) -> None:
     @pages.get("/encounters/<encounter_id>/captures/<capture_id>")
+    @allow("assess")
     def assessment(encounter_id: str, capture_id: str) -> str:
         _require_open(station, encounter_id)
         image = station.captures.image(capture_id)
@@ -65,11 +78,10 @@ def create_pages(station: Station) -> Blueprint:
         )
 
     @pages.get("/captures/<capture_id>/image")
+    @allow("capture")
     def image(capture_id: str) -> Response:
         kept = station.captures.image(capture_id)
         return Response(kept.content, mimetype=kept.media_type)
-
-    return pages
 
 
 def capture_links(image: CapturedImage) -> dict[str, str]:

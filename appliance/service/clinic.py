@@ -1,0 +1,254 @@
+"""The records behind the screens: their opening, who is signed in at the kiosk, and when the screen locks.
+
+It compares no PIN (`records.people`) and draws nothing. Time passes by itself: `user`, `operator` and `may` look at the
+clock each time they are asked, so nobody is signed in one moment longer than allowed; the screen's own lock, which
+discards a photo on its way, follows with `tick`.
+Source: `records/DESIGN.md`; HIPAA 45 CFR 164.312(a)(2)(ii) and (iii), emergency access and automatic logoff.
+"""
+
+import hmac
+import secrets
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+
+from appliance.clock import Clock
+from appliance.records.sessions import IDLE_S, Session
+from appliance.records.users import Permission, User
+from appliance.service.errors import SignedOutError
+
+if TYPE_CHECKING:  # a station without the extra `records` has screens too
+    from appliance.records.opening import Opening
+    from appliance.records.people import People
+    from appliance.records.store import RecordStore
+
+ClinicState = Literal["broken", "first-run", "locked", "signed-out", "open"]
+EMERGENCY: Final = "emergency"
+"""Who is at the screen without a PIN: no user's id, which are hexadecimal."""
+EMERGENCY_PERMISSIONS: Final[frozenset[Permission]] = frozenset({"capture"})
+_TICK_S: Final = 0.5
+
+
+class Screen(Protocol):
+    """What of the station must know that the screen was locked; `Station` is one."""
+
+    def lock_screen(self) -> None:
+        """Hide the visit; no shutter fires, and a photo on its way is discarded."""
+
+    def unlock_screen(self) -> None:
+        """Show the visit again."""
+
+    def leave_screen(self) -> None:
+        """Take the visit off the screen: somebody else is there now."""
+
+
+class Clinic:
+    """The records and the one person at the kiosk; a context manager that owns both. Any thread may call."""
+
+    def __init__(self, opening: "Opening", *, clock: Clock, folder: Path | None = None, idle_s: float = IDLE_S) -> None:
+        """Take what `open_records` found.
+
+        Args:
+            opening: In whatever state.
+            clock: Its monotonic time drives the session.
+            folder: Where first run sets the box up.
+            idle_s: After how long the screen locks by itself.
+        """
+        self.opening = opening
+        self.folder = folder
+        self.clock = clock
+        self._people = self._people_of(opening)
+        self._session = Session(idle_s=idle_s)
+        self._user: User | None = None
+        self._last_user_id: str | None = None
+        self._token = ""
+        self._screen: Screen | None = None
+        self._is_screen_open = False
+        self._lock = threading.RLock()
+        # Never taken while `_lock` is held, for the station asks `operator` under its own lock.
+        self._telling = threading.RLock()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="idle-lock", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start to watch for idleness."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lock, and close the records."""
+        self._done.set()
+        self._thread.join(2)
+        self.lock()
+        if self.store is not None:
+            self.store.close()
+
+    @property
+    def store(self) -> "RecordStore | None":
+        """The records; None on first run and when they are broken."""
+        return self.opening.store
+
+    @property
+    def people(self) -> "People | None":
+        """The users of the records; None with `store`."""
+        return self._people
+
+    @property
+    def state(self) -> ClinicState:
+        """How it stands: "signed-out" also while the screen is locked; "locked" when the phrase was not typed yet.
+
+        While "locked" somebody is signed in: PINs need no phrase, and photos are taken and kept.
+        """
+        store = self.store
+        if store is None:
+            return "first-run" if self.opening.state == "first-run" else "broken"
+        if self.session.state != "active":
+            return "signed-out"
+        return "open" if store.is_unlocked else "locked"
+
+    @property
+    def session(self) -> Session:
+        """The session as it is at this moment."""
+        with self._lock:
+            return self._session.at(self.clock.monotonic_s())
+
+    @property
+    def user(self) -> User | None:
+        """Who is signed in at the kiosk now; None also while the screen is locked, and in an emergency."""
+        with self._lock:
+            return self._user if self.session.state == "active" else None
+
+    @property
+    def is_emergency(self) -> bool:
+        """Whether somebody takes photos without a PIN."""
+        session = self.session
+        return session.state == "active" and session.user_id == EMERGENCY
+
+    def operator(self) -> str | None:
+        """Return who does what is done now, for the records: their user_id, or None in an emergency.
+
+        Raises:
+            SignedOutError: Nobody is at the screen, so nothing can be done in anybody's name.
+        """
+        session = self.session
+        if session.state != "active":
+            raise SignedOutError("The screen is locked; nothing was kept. Sign in first.")
+        return None if session.user_id == EMERGENCY else session.user_id
+
+    def may(self, permission: Permission) -> bool:
+        """Whether whoever is at the screen may do that; in an emergency only photos may be taken."""
+        user = self.user
+        if user is not None:
+            return user.may(permission)
+        return self.is_emergency and permission in EMERGENCY_PERMISSIONS
+
+    def require(self, permission: Permission) -> User:
+        """Return who is signed in, if their role allows it.
+
+        Raises:
+            SignedOutError: Nobody is signed in.
+            ForbiddenError: The role does not allow it.
+        """
+        user = self.require_user()
+        user.require(permission)
+        return user
+
+    def require_user(self) -> User:
+        """Return who is signed in.
+
+        Raises:
+            SignedOutError: Nobody is signed in.
+        """
+        user = self.user
+        if user is None:
+            raise SignedOutError("Sign in first.")
+        return user
+
+    def _people_of(self, opening: "Opening") -> "People | None":
+        from appliance.records.people import People
+
+        return None if opening.store is None else People(opening.store, clock=self.clock)
+
+    # At the screen
+
+    def attach(self, screen: Screen) -> None:
+        """Name the station whose screen locks and unlocks with the session; it is locked until somebody signs in."""
+        with self._telling:
+            self._screen = screen
+            self._is_screen_open = False
+            screen.lock_screen()
+        self.tick()
+
+    def sign_in(self, user_id: str, pin: str) -> str:
+        """Begin a session, or go on after a lock.
+
+        Returns:
+            The new secret of this browser, for its cookie; every earlier one is worth nothing.
+
+        Raises:
+            SignedOutError: There are no users here.
+            ThrottledError, WrongSecretError, ForbiddenError, NotSavedError: As `People.sign_in`.
+        """
+        if self._people is None:
+            raise SignedOutError("Nobody can sign in before the box is set up.")
+        return self.begin(self._people.sign_in(user_id, pin))
+
+    def begin_emergency(self) -> str:
+        """Let photos be taken without a PIN: marked in the records by having no operator; nothing earlier is shown."""
+        return self.begin(None)
+
+    def begin(self, user: User | None) -> str:
+        """Begin a session whose secret was compared already; None for an emergency. Returns as `sign_in`."""
+        user_id = EMERGENCY if user is None else user.user_id
+        token = secrets.token_urlsafe(32)
+        with self._telling:
+            if self._last_user_id not in {None, user_id} and self._screen is not None:
+                # Before anybody is let in: the visit of the one before is never on this person's screen.
+                self.lock()
+                self._screen.leave_screen()
+            with self._lock:
+                self._session = self._session.signed_in(user_id, self.clock.monotonic_s())
+                self._token, self._user, self._last_user_id = token, user, user_id
+            self.tick()
+        return token
+
+    def is_token(self, token: str) -> bool:
+        """Whether a browser's secret is that of the present session."""
+        with self._lock:
+            return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
+
+    def touch(self) -> None:
+        """Somebody pressed something."""
+        with self._lock:
+            self._session = self._session.touched(self.clock.monotonic_s())
+
+    def lock(self) -> None:
+        """Lock the screen at once; the same person's PIN opens it where it was."""
+        with self._lock:
+            self._session = self.session.locked()
+        self.tick()
+
+    def sign_out(self) -> None:
+        """End the session; its visit leaves the screen when somebody else signs in."""
+        with self._lock:
+            user, self._user, self._token = self._user, None, ""
+            self._session = self._session.signed_out()
+        self.tick()
+        if user is not None and self._people is not None:
+            self._people.sign_out(user.user_id)
+
+    def tick(self) -> None:
+        """Have the station's screen follow the session; called twice a second, and by whatever changes it."""
+        with self._telling:
+            is_open = self.session.state == "active"
+            if self._screen is None or is_open == self._is_screen_open:
+                return
+            self._is_screen_open = is_open
+            if is_open:
+                self._screen.unlock_screen()
+            else:
+                self._screen.lock_screen()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_TICK_S):
+            self.tick()
