@@ -20,6 +20,8 @@ ConsentTier = Literal["care", "referral", "teaching", "research"]
 Text = Annotated[str, msgspec.Meta(max_length=4000)]
 Line = Annotated[str, msgspec.Meta(max_length=200)]
 KeyOwner = Literal["subject", "encounter"]
+AssessmentStatus = Literal["final", "cancelled", "failed", "unusable"]
+"""Whole; ended by the nurse; ended by the engine or the photo; written to its end and no assessment."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,11 +118,15 @@ class CapturedImageContent(Content, frozen=True, kw_only=True):
     captured_at: str
     """UTC, ISO 8601, by the box's clock."""
     view: Line = ""
-    """overview, close-up, dermoscopic, lateral"""
+    """Code of the shot: overview, close_up, dermoscopic_polarized, dermoscopic_non_polarized, lateral; empty: none."""
     quality: Line = ""
     """Message key of what its quality was said to be at the shutter; empty where it was not measured."""
     keep_reason: Line = ""
     """Code of why it was kept although poor."""
+    retake_reason: Line = ""
+    """Code of why the photo of this view before it did not do."""
+    light: Line = ""
+    """white or polarized: what the dermatoscope confirmed; empty where nobody knows."""
     acquisition: dict[str, str] = {}
     """DICOM (0016,1001)-(0016,1005) by keyword, as told by the device."""
 
@@ -152,15 +158,25 @@ class NurseImpressionContent(Content, frozen=True, kw_only=True):
 
 
 class AssessmentContent(Content, frozen=True, kw_only=True):
-    """The model's statement, labelled as that."""
+    """What the model wrote about a photo, labelled as that: the assessment, or the answer to one question."""
 
     TABLE = "assessment"
     ID_COLUMN = "assessment_id"
     PARENTS = ("encounter_id", "lesion_id", "capture_id")
 
     statement: dict[str, Any]
-    """Schema-valid JSON."""
+    """Schema-valid JSON; empty for the answer to a question, and where `status` is not "final"."""
     raw_text: Annotated[str, msgspec.Meta(max_length=100_000)]
+    """All that it wrote, however far it came."""
+    status: AssessmentStatus = "final"
+    question: Line = ""
+    """What was asked; empty for the assessment itself."""
+    capture_sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """Of the photo's original bytes, as the model was given them."""
+    asked_by: Line = ""
+    """Id of the user who asked; the row's own operator is the station."""
+    told: Line = ""
+    """The sentence with which it ended on the screen, where it is not "final"."""
     model: Line
     """Name and digest of the bundle."""
     providers: tuple[Line, ...] = ()

@@ -54,6 +54,17 @@ class Drafts:
             )
             return self._store.saver.save(None, operator_id, [checked(write)])
 
+    def hand_over(self, encounter_id: str, form: str, before: str | None, after: str | None) -> Saved:
+        """Give a draft to another operator, in one step; whatever it says is begun anew.
+
+        Raises:
+            NotSavedError: It is where it was.
+        """
+        subject_id = self._subject_of(encounter_id)
+        parents = {"encounter_id": encounter_id, "subject_id": subject_id, "form": form}
+        write = checked(Write(content=DraftContent(fields={}), record_id=new_id(), parents=parents))
+        return self._store.saver.save("draft-discarded", after, [write], also=self.removal(encounter_id, form, before))
+
     def open(self, encounter_id: str, form: str, operator_id: str | None) -> Record[DraftContent] | None:
         """Open the operator's own draft for a form of a visit; None when there is none.
 

@@ -142,6 +142,18 @@ class RecordReader:
             raise MissingError("There is no such record.")
         return str(found[0].parents[column])
 
+    def clear_rows(self, kind: type[Content], **parent: str) -> tuple[Row, ...]:
+        """Read the rows of one parent, locked or not, in their order; erased ones are left out, nothing is authenticated.
+
+        Args:
+            kind: Which records.
+            parent: As `of`, or the record's own id.
+        """
+        ((column, value),) = parent.items()
+        with self._reading():
+            rows = select_rows(self.saver.connection, kind, column, value)
+        return tuple(row for row in rows if row.key_id is not None)
+
     def photo_ids(self) -> set[str]:
         """Read the ids of every photo that was not erased."""
         with self._reading():

@@ -17,6 +17,7 @@ from typing import Final
 
 from appliance.records import audit, space
 from appliance.records.blobs import Blobs
+from appliance.records.content import DraftContent
 from appliance.records.data_keys import DataKeys
 from appliance.records.database import transaction
 from appliance.records.dating import Calendar, Moment
@@ -131,7 +132,8 @@ class Saver:
                 rows = self._write_rows(action, operator_id, writes, keys, moment)
                 entry = self.last_entry()
                 if action is not None:
-                    states = [*(row.state() for row in rows), *objects]
+                    # A draft is changed without an entry, so none speaks of it, even of one that comes with a record.
+                    states = [*(row.state() for row in rows if row.table != DraftContent.TABLE), *objects]
                     entry = audit.append(
                         self.connection, action, moment, operator_id=operator_id, objects=states, detail=detail
                     )

@@ -192,8 +192,17 @@ class RecordStore(RecordReader):
         self._index(writes, saved)
         return saved
 
-    def revise(self, record: Record[C], content: C, operator_id: str | None, **parents: str | None) -> Saved:
+    def revise(
+        self, record: Record[C], content: C, operator_id: str | None, *, also: Also | None = None, **parents: str | None
+    ) -> Saved:
         """Save a record's next revision; the one before is kept. A parent that is named is changed too.
+
+        Args:
+            record: As it was opened.
+            content: What it says now.
+            operator_id: Who changes it.
+            also: Further statements of the same transaction.
+            parents: What it belongs to now, where that changes.
 
         Raises:
             NotSavedError: Nothing was changed; also when somebody else changed it meanwhile.
@@ -206,7 +215,7 @@ class RecordStore(RecordReader):
                 revision=record.revision + 1,
             )
         )
-        saved = self.saver.save("moved" if parents else "changed", operator_id, [write])
+        saved = self.saver.save("moved" if parents else "changed", operator_id, [write], also=also)
         self._index([write], saved)
         return saved
 
