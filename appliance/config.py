@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from appliance.errors import ConfigurationError
+from appliance.types import ShotKind
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 """TCP port; 0 lets the kernel choose."""
@@ -86,6 +87,8 @@ class MicrocontrollerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     """Whether to look for one; a box without one works all the same."""
     port: str | None = None
     """Its serial port by a lasting name; what our udev rule or its adapter is called when absent."""
+    settle_s: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.3
+    """From a change of the light to the first frame that counts: its exposure, the camera's buffers and automatics."""
 
 
 class StationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,7 +139,6 @@ class RecordsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """After the last visit; then the subject is listed for erasing. Your law says how long."""
 
 
-ShotKind = Literal["overview", "close_up", "dermoscopic_polarized", "dermoscopic_non_polarized", "lateral"]
 Shots = Annotated[tuple[ShotKind, ...], msgspec.Meta(min_length=1, max_length=10)]
 
 

@@ -15,6 +15,13 @@ MediaType = Literal["image/jpeg", "image/png"]
 Modality = Literal["XC", "DMS"]
 """DICOM (0008,0060): XC, external-camera photography; DMS, dermoscopy."""
 
+ShotKind = Literal["overview", "close_up", "dermoscopic_polarized", "dermoscopic_non_polarized", "lateral"]
+"""Which view of a lesion a photo is: a wanted shot of the list."""
+Light = Literal["white", "polarized"]
+"""What the dermatoscope's ring gives."""
+RetakeReason = Literal["not_sharp", "wrong_place", "bad_light", "other"]
+"""Why a photo was taken again; the earlier one stays kept."""
+
 KeepReason = Literal["patient_moves", "cannot_be_better", "shows_enough", "no_time"]
 """Why a photo was kept although its quality is poor."""
 
@@ -72,6 +79,12 @@ class CapturedImage:
     """Message key of what its quality was said to be; None where it was not measured."""
     keep_reason: KeepReason | None = None
     """Why it was kept although poor."""
+    shot: ShotKind | None = None
+    """Which shot of the list it is; None for a photo beside the list."""
+    retake_reason: RetakeReason | None = None
+    """Why the shot's photo before it did not do; None when it is the first."""
+    light: Light | None = None
+    """What the dermatoscope confirmed to shine before and after the exposure; None where nobody knows."""
 
     def __post_init__(self) -> None:
         if hashlib.sha256(self.content).hexdigest() != self.sha256:
@@ -81,6 +94,21 @@ class CapturedImage:
 def keep_reason_of(code: str) -> KeepReason | None:
     """Return the reason of a code; None for the empty one and for one that a later release wrote."""
     return next((reason for reason in get_args(KeepReason) if reason == code), None)
+
+
+def shot_kind_of(code: str) -> ShotKind | None:
+    """Return the shot of a code; None for the empty one and for one that a later release wrote."""
+    return next((kind for kind in get_args(ShotKind) if kind == code), None)
+
+
+def retake_reason_of(code: str) -> RetakeReason | None:
+    """Return the reason of a code; None for the empty one and for one that a later release wrote."""
+    return next((reason for reason in get_args(RetakeReason) if reason == code), None)
+
+
+def light_of(code: str) -> Light | None:
+    """Return the light of a code; None for the empty one and for one that a later release wrote."""
+    return next((light for light in get_args(Light) if light == code), None)
 
 
 def media_type_of(content: bytes) -> MediaType | None:

@@ -15,7 +15,8 @@ from records_boxes import new_box
 
 from appliance.errors import CameraError
 from appliance.records.content import CapturedImageContent
-from appliance.service.captures import FRAME_MAX_AGE_S, Captures, CaptureStore, MemoryCaptureStore
+from appliance.service.capture_store import CaptureStore, MemoryCaptureStore
+from appliance.service.captures import FRAME_MAX_AGE_S, Captures
 from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, StaleFrameError
 from appliance.service.record_captures import RecordCaptureStore
 from appliance.types import CapturedImage, Frame

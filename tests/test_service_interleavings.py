@@ -20,7 +20,8 @@ from appliance.camera.selection import CameraRole
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
 from appliance.errors import DermstationError
-from appliance.service.captures import FRAME_MAX_AGE_S, Captures, MemoryCaptureStore
+from appliance.service.capture_store import MemoryCaptureStore
+from appliance.service.captures import FRAME_MAX_AGE_S, Captures
 from appliance.service.shutter import PRESS_MAX_AGE_S, ButtonSource, Press
 from appliance.service.station import Station
 from appliance.types import CapturedImage, Frame

@@ -11,7 +11,8 @@ from kiosk_station import WAIT_S, ManualClock, ObedientCamera
 
 from appliance.config import QualityConfig
 from appliance.imaging.advice import Advice
-from appliance.service.captures import Captures, MemoryCaptureStore
+from appliance.service.capture_store import MemoryCaptureStore
+from appliance.service.captures import Captures
 from appliance.service.errors import EncounterClosedError, NotFoundError, PoorQualityError
 from appliance.service.live_quality import LiveQuality
 from appliance.types import Frame

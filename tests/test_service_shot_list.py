@@ -5,8 +5,9 @@ from typing import get_args
 
 import pytest
 
-from appliance.config import ShotKind, ShotsConfig
+from appliance.config import ShotsConfig
 from appliance.service.shot_list import SHOTS, ShotList
+from appliance.types import ShotKind
 
 CONFIG = ShotsConfig()
 
@@ -52,7 +53,10 @@ def test_retake_is_of_one_shot_and_the_list_goes_on_where_it_was() -> None:
     assert done.photo_of("overview") == "c"
     assert ("overview", "a") in done.taken
     assert done.now == SHOTS["dermoscopic_polarized"]
-    assert kinds(done.retaking("dermoscopic_polarized"), has_light=True) == ["dermoscopic_polarized"]
+    # Chosen before it was taken, it still comes with its other half; taken anew, it comes alone.
+    assert len(kinds(done.retaking("dermoscopic_polarized"), has_light=True)) == 2
+    again = done.with_photo("dermoscopic_polarized", "d").retaking("dermoscopic_polarized")
+    assert kinds(again, has_light=True) == ["dermoscopic_polarized"]
 
 
 def test_skipped_shot_is_not_complete_unless_optional_and_can_be_taken_after_all() -> None:

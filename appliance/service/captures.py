@@ -10,14 +10,15 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final
 
 from appliance.camera.protocol import Camera
 from appliance.clock import Clock
 from appliance.imaging.advice import SENTENCES, SPOILING, Advice
-from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, PoorQualityError, StaleFrameError
-from appliance.types import CapturedImage, Encounter, Frame, KeepReason
+from appliance.service.capture_store import CaptureStore
+from appliance.service.errors import EncounterClosedError, NotFoundError, PoorQualityError, StaleFrameError
+from appliance.types import CapturedImage, Encounter, Frame, KeepReason, Light, RetakeReason, ShotKind
 
 FRAME_MAX_AGE_S: Final = 0.5
 _WAIT_FOR_FRAME_S: Final = 0.5
@@ -26,63 +27,20 @@ _FRAMES_TRIED: Final = 3
 """The newest frame, the one that was being exposed when the visit was opened, and the one after."""
 
 
-class CaptureStore(Protocol):
-    """Where kept photos lie; the encrypted store of the records will stand here."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a photo is to be: the shot, and from when on a frame shows it."""
 
-    def keep(self, image: CapturedImage) -> None:
-        """Keep one photo; once this returns, it is kept.
-
-        Raises:
-            LimitError: There is no room.
-        """
-
-    def get(self, capture_id: str) -> CapturedImage:
-        """Return a photo.
-
-        Raises:
-            NotFoundError: There is none of that id.
-        """
-
-    def of_encounter(self, encounter_id: str) -> tuple[CapturedImage, ...]:
-        """Return an encounter's photos in the order they were taken."""
-
-    def forget_encounter(self, encounter_id: str) -> None:
-        """Let go of an encounter's photos."""
+    shot: ShotKind | None = None
+    retake_reason: RetakeReason | None = None
+    light: Light | None = None
+    exposed_after_s: float = 0.0
+    """Frames that were taken before this moment of the monotonic clock show another light."""
+    confirm: Callable[[], None] = lambda: None
+    """Called once the frame is there and before it is kept; raises if the light has changed since."""
 
 
-class MemoryCaptureStore:
-    """Keeps photos in memory until their encounter is closed; nothing touches a disk."""
-
-    def __init__(self, max_bytes: int = 256 << 20) -> None:
-        self._max_bytes = max_bytes
-        self._images: dict[str, CapturedImage] = {}
-        self._lock = threading.Lock()
-
-    def keep(self, image: CapturedImage) -> None:
-        """Keep one photo in memory."""
-        with self._lock:
-            used = sum(len(kept.content) for kept in self._images.values())
-            if used + len(image.content) > self._max_bytes:
-                raise LimitError("There is no room for another photo in this visit; close it and open a new one.")
-            self._images[image.capture_id] = image
-
-    def get(self, capture_id: str) -> CapturedImage:
-        """Return a photo."""
-        with self._lock:
-            image = self._images.get(capture_id)
-        if image is None:
-            raise NotFoundError("This photo is not kept any more: its visit is closed.")
-        return image
-
-    def of_encounter(self, encounter_id: str) -> tuple[CapturedImage, ...]:
-        """Return an encounter's photos in the order they were taken."""
-        with self._lock:
-            return tuple(image for image in self._images.values() if image.encounter_id == encounter_id)
-
-    def forget_encounter(self, encounter_id: str) -> None:
-        """Let go of an encounter's photos."""
-        with self._lock:
-            self._images = {key: image for key, image in self._images.items() if image.encounter_id != encounter_id}
+ANY_PHOTO: Final = Wanted()
 
 
 class Captures:
@@ -98,6 +56,12 @@ class Captures:
         self._is_locked = False
         self._last_kept_sequence = -1
         self._held: CapturedImage | None = None
+        self._held_sequence = -1
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the screen hides the encounter."""
+        return self._is_locked
 
     @property
     def current(self) -> Encounter | None:
@@ -148,24 +112,29 @@ class Captures:
                 self._held = None
             self._store.forget_encounter(encounter_id)
 
-    def capture(self, encounter_id: str, judge: Callable[[bytes], Advice | None] | None = None) -> CapturedImage:
+    def capture(
+        self, encounter_id: str, judge: Callable[[bytes], Advice | None] | None = None, wanted: Wanted = ANY_PHOTO
+    ) -> CapturedImage:
         """Keep the camera's newest frame for an encounter.
 
         Args:
             encounter_id: The encounter on the screen.
             judge: Tells what is wrong with a frame; None for nothing to say.
+            wanted: What the photo is to be.
 
         Raises:
             PoorQualityError: The frame is too poor to be judged; it is held, see `held` and `keep_held`.
             EncounterClosedError: The encounter was not on the screen when the shutter fired, left it meanwhile, or the
                 screen is locked.
             StaleFrameError: The newest frame is older than 500 ms or than the encounter, or was kept before.
+            UnreadablePhotoError: No decoder reads the frame.
+            LampError: The light went out meanwhile.
             CameraError: The camera is gone.
             LimitError: There is no room.
         """
         self._require_shutter(encounter_id)
         self._held = None
-        frame = self._fresh_frame()
+        frame = self._fresh_frame(wanted.exposed_after_s)
         judged_from_s = self._clock.monotonic_s()
         advice = judge(frame.content) if judge is not None else None
         # A busy box judges slowly, which makes no frame older than it was when the shutter fired.
@@ -179,13 +148,19 @@ class Captures:
             modality=frame.modality,
             captured_at=self._clock.now_at(),
             quality=advice,
+            shot=wanted.shot,
+            retake_reason=wanted.retake_reason,
+            light=wanted.light,
         )
+        asked_s = self._clock.monotonic_s()
+        wanted.confirm()
+        judged_s += self._clock.monotonic_s() - asked_s
         with self._lock:
             # The visit may have been closed while the camera was asked: then the photo belongs to nobody.
             self._require_shutter(encounter_id)
             self._check_fresh(frame, judged_s)
             if advice in SPOILING:
-                self._held = image
+                self._held, self._held_sequence = image, frame.sequence
                 raise PoorQualityError(f"{SENTENCES[advice]} Take it again, or say why to keep it.")
             self._store.keep(image)
             self._last_kept_sequence = frame.sequence
@@ -212,6 +187,7 @@ class Captures:
             image = replace(held, keep_reason=reason)
             self._store.keep(image)
             self._held = None
+            self._last_kept_sequence = max(self._last_kept_sequence, self._held_sequence)
         return image
 
     def image(self, capture_id: str) -> CapturedImage:
@@ -243,16 +219,18 @@ class Captures:
         if self._is_locked:
             raise EncounterClosedError("The screen is locked, so no photo was kept.")
 
-    def _fresh_frame(self) -> Frame:
-        after = self._last_kept_sequence
-        for _ in range(_FRAMES_TRIED):
+    def _fresh_frame(self, exposed_after_s: float) -> Frame:
+        after, tries = self._last_kept_sequence, _FRAMES_TRIED
+        while tries > 0:
             frame = self._camera.frame(after, _WAIT_FOR_FRAME_S)
             if frame is None:
                 break
-            if frame.captured_s > self._on_screen_since_s:
+            if frame.captured_s > max(self._on_screen_since_s, exposed_after_s):
                 self._check_fresh(frame)
                 return frame
             after = frame.sequence
+            # While a new light settles, frames come that nobody wants; they are not tries.
+            tries -= self._clock.monotonic_s() > exposed_after_s
         raise StaleFrameError("The camera shows no new picture, so nothing was kept. Check its cable.")
 
     def _check_fresh(self, frame: Frame, judged_s: float = 0.0) -> None:

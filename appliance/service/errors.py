@@ -43,3 +43,15 @@ class SignedOutError(DermstationError):
     """Nobody is signed in, or the screen is locked."""
 
     message_key = "error.signed_out"
+
+
+class UnreadablePhotoError(DermstationError):
+    """The frame is whole and no decoder reads it; nothing was kept."""
+
+    message_key = "error.unreadable_photo"
+
+
+class LampError(DermstationError):
+    """The dermatoscope's light is not what was asked for."""
+
+    message_key = "error.lamp"

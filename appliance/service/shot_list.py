@@ -4,12 +4,10 @@ Source: ISIC consensus on views (Finnane 2017), NHS Devon (lateral if raised), D
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Self
+from typing import Final, Self
 
-from appliance.config import ShotKind, ShotsConfig
-from appliance.types import Modality
-
-Light = Literal["white", "polarized"]
+from appliance.config import ShotsConfig
+from appliance.types import Light, Modality, ShotKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +45,13 @@ SHOTS: Final[dict[ShotKind, Shot]] = {
         Shot(kind="lateral", words="From the side", hint="only if raised", modality="XC", is_optional=True),
     )
 }
+_MODEL_ORDER: Final[tuple[ShotKind, ...]] = (
+    "close_up",
+    "dermoscopic_polarized",
+    "dermoscopic_non_polarized",
+    "lateral",
+    "overview",
+)
 _PAIR: Final[tuple[ShotKind, ShotKind]] = ("dermoscopic_polarized", "dermoscopic_non_polarized")
 
 
@@ -75,6 +80,11 @@ class ShotList:
         return next((SHOTS[kind] for kind in self.kinds if kind not in done), None)
 
     @property
+    def is_done(self) -> bool:
+        """Whether nothing is to be taken any more: each shot has its photo or was skipped."""
+        return self.now is None
+
+    @property
     def is_complete(self) -> bool:
         """Whether every shot that is not optional has its photo."""
         done = {kind for kind, _ in self.taken}
@@ -83,6 +93,12 @@ class ShotList:
     def photo_of(self, kind: ShotKind) -> str | None:
         """Return the capture id of a shot's photo, the newest one; the others stay kept all the same."""
         return next((capture_id for taken, capture_id in reversed(self.taken) if taken == kind), None)
+
+    @property
+    def main_photo(self) -> str | None:
+        """Return the capture id of the photo to be assessed: the close-up first, a view that every list has."""
+        photos = (self.photo_of(kind) for kind in _MODEL_ORDER)
+        return next((photo for photo in photos if photo is not None), None)
 
     def series(self, *, has_light: bool) -> tuple[Shot, ...]:
         """Return the shots that one press takes.
@@ -93,7 +109,8 @@ class ShotList:
         now = self.now
         if now is None:
             return ()
-        is_pair = has_light and self.again is None and now.kind == _PAIR[0] and _PAIR[1] in self._open()
+        # One of them that is taken anew is taken alone.
+        is_pair = has_light and now.kind == _PAIR[0] and self._open().issuperset(_PAIR)
         return tuple(SHOTS[kind] for kind in _PAIR) if is_pair else (now,)
 
     def with_photo(self, kind: ShotKind, capture_id: str) -> Self:

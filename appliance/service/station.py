@@ -15,7 +15,8 @@ from appliance.camera.selection import ROLE_NAMES, CameraRole, CameraSet
 from appliance.clock import Clock, SystemClock
 from appliance.errors import CameraError
 from appliance.service.attempt import Engine
-from appliance.service.captures import Captures, CaptureStore, MemoryCaptureStore
+from appliance.service.capture_store import CaptureStore, MemoryCaptureStore
+from appliance.service.captures import Captures
 from appliance.service.engine_watch import EngineWatch, HealthSource
 from appliance.service.errors import NotFoundError, NotShownError
 from appliance.service.jobs import Job
