@@ -127,7 +127,7 @@ def test_long_answers_move_the_window_on(exported: Exported) -> None:
 @pytest.mark.parametrize("tokens", [3_000, pytest.param(32_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_a_long_prompt_reads_alike_in_any_chunks(exported: Exported, seed: int, tokens: int) -> None:
     rng = np.random.default_rng(seed)
-    words = " ".join(rng.choice(["lesion", "é", "brown", "3 mm", "border"], tokens // 4))
+    words = " ".join(rng.choice(["lesion", "é", "brown", "3 mm", "border"], tokens // 5))
     question = user(png(1), png(2), words, png(3), "What changed?")
     answers = []
     for chunk_tokens in (64, 512):

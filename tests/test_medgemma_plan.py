@@ -13,7 +13,7 @@ from appliance.errors import EngineUnavailableError
 from appliance.medgemma.bundle import FileRecord, Manifest, load_bundle
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.plan import _control_group_bytes, available_bytes, plan_memory
-from appliance.medgemma.spec import TextSpec, VisionSpec
+from appliance.medgemma.spec import VisionSpec
 
 GB = 1_000_000_000
 
@@ -127,8 +127,7 @@ with MedGemma.load(bundle_path(), RuntimeOptions(threads=1)) as model:
 """
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     planned, found = map(int, output.split())
-    assert found / 2 < planned
-    assert planned > found * 0.8
+    assert found <= planned < found * 2
 
 
 def test_memory_limits_of_control_groups_count(tmp_path: Path) -> None:
@@ -146,8 +145,3 @@ def test_this_machine_has_memory() -> None:
     available = available_bytes()
     assert available is not None
     assert available > 1 << 20
-
-
-def test_the_shapes_that_this_counts_with_are_the_real_ones() -> None:
-    text: TextSpec = manifest_4b().architecture.text
-    assert text.layer_types.count("full_attention") == 5

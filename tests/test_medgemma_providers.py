@@ -5,10 +5,11 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from appliance.config import Provider
 from appliance.demo import bundle_path
 from appliance.errors import BundleError
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
-from appliance.medgemma.providers import CPU, CUDA, Provider, is_placed, wanted_providers
+from appliance.medgemma.providers import CPU, CUDA, is_placed, wanted_providers
 from appliance.medgemma.sessions import Compute, Session
 
 DECODER = bundle_path() / "decoder.onnx"

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from appliance.config import Provider
 from appliance.errors import ConfigurationError, ImageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _EXIT_CANCELLED = 130  # 128 + SIGINT, as shells report it
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads; one a core by default.")
 @click.option(
     "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+    type=click.Choice(get_args(Provider)),
     default="auto",
     show_default=True,
     help="Where to compute.",

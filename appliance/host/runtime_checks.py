@@ -10,10 +10,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import distributions
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from appliance.config import Provider
 from appliance.host.check import Check, ok, problem, warning
 
 DISTRIBUTIONS: Final = "ONNX Runtime packages"
@@ -83,7 +84,7 @@ def run_probe() -> Probed | str:
         return f"answered nonsense: {error}"
 
 
-def check_providers(probed: Probed | str, wanted: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]) -> Check:
+def check_providers(probed: Probed | str, wanted: Provider) -> Check:
     """Compare what the runtime offers with what a session really got.
 
     Args:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from appliance.config import Provider
 from appliance.errors import EngineUnavailableError, PromptError
 from appliance.medgemma.bundle import Bundle, read_bundle
 from appliance.medgemma.generation import Generation, GenerationOptions, Message, Piece
@@ -19,7 +20,6 @@ from appliance.medgemma.interrupt import Interrupt
 from appliance.medgemma.parts import Parts, Settings, open_parts
 from appliance.medgemma.plan import MemoryPlan, available_bytes, plan_memory
 from appliance.medgemma.prompt import Prompt
-from appliance.medgemma.providers import Provider
 from appliance.medgemma.run import Run, check_options
 from appliance.medgemma.self_test import check_golden_answers
 from appliance.medgemma.sessions import Brake, Compute, InterruptedRunError, available_cores
@@ -121,7 +121,7 @@ class MedGemma:
         return self._parts.encode_image(content, Brake())
 
     def prepare_schemas(self) -> None:
-        """Read the vocabulary for JSON schemas now, instead of with the first one: 3 s at Gemma 3's 262,144 tokens."""
+        """Read the vocabulary for JSON schemas now, not with the first one: 1.5 s at Gemma 3's 262,144 tokens."""
         self._parts.constraints.prepare()
 
     def read_ahead(self, messages: Sequence[Message], *, cancel: threading.Event | None = None) -> int:

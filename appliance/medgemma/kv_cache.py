@@ -1,7 +1,7 @@
 """The decoder's memory: keys and values of the tokens so far, in buffers that the graph reads and writes in place.
 
 Full layers keep every token. Sliding layers never look further back than their window, so theirs is a shorter buffer
-whose content moves to the front when it is full: a context of 32,768 tokens takes 1.8 GB instead of 9.1 GB at the 4B
+whose content moves to the front when it is full: a context of 32,768 tokens takes 1.9 GB instead of 9.1 GB at the 4B
 shape. It knows nothing of what the tokens were.
 """
 

@@ -2,8 +2,8 @@
 
 Two kinds. Pages of the bundle's files that were only read while it was opened: ONNX Runtime maps the weights and packs
 most of them anew into memory of its own; scales stay mapped though no kernel reads them again. They stay in the page
-cache and come back by themselves if anything does. And heap that libraries have freed, which glibc keeps: reading
-Gemma's tokenizer leaves 182 MB of it.
+cache and come back by themselves if anything does. And heap that libraries have freed, which glibc keeps: 182 MB after
+reading Gemma's tokenizer, which later allocations of a running engine would use again.
 Source: madvise(2), MADV_DONTNEED on a private mapping of a file; proc_pid_maps(5); malloc_trim(3).
 """
 

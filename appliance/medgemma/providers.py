@@ -7,14 +7,12 @@ Source: ONNX Runtime 1.31, `session.record_ep_graph_assignment_info`.
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
+
+from appliance.config import Provider
 
 if TYPE_CHECKING:
     import onnxruntime as ort
-
-Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
-"""`auto` takes CUDA where the installed wheel has it and it takes nodes, else the CPU. TensorRT and OpenVINO compile
-for minutes at the first start, so they are only taken when they are asked for."""
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"

@@ -16,7 +16,7 @@ GOLDEN_TOKENS: Final = 12
 """Tokens of one golden answer at most: the check holds up the first question of the day."""
 CLEARLY_AHEAD: Final = 0.7
 """Least difference, in natural logarithm, between the first and the second token of a recorded place: twice as likely.
-Another number of threads, or another kernel for the same product, moves it by less than 0.02 (DESIGN.md)."""
+Another number of threads, or another kernel for the same product, moves it by 0.02 at most (DESIGN.md, "Measured")."""
 DEADLINE_S: Final = 90.0
 """A check that takes longer has failed: a photo on the slowest board that is fit for this takes half of it."""
 

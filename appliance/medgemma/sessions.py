@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.config import Provider
 from appliance.errors import BundleError, DermstationError
-from appliance.medgemma.providers import CUDA, Provider, placement_of, wanted_providers
+from appliance.medgemma.providers import CUDA, placement_of, wanted_providers
 
 if TYPE_CHECKING:
     import onnxruntime as ort

@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
 
 import appliance.demo
-from appliance.config import EngineConfig, load_config
+from appliance.config import EngineConfig, Provider, load_config
 from appliance.engine_address import EngineAddress
 from appliance.errors import ConfigurationError
 from appliance.host.notify import Notifier
@@ -36,9 +36,7 @@ logger = logging.getLogger(__name__)
 @click.option("--port", type=int, help="Port to listen on; 0 lets the kernel choose.")
 @click.option("--threads", type=int, help="Compute threads.")
 @click.option("--context-length", type=int, help="Tokens of prompt and answer together.")
-@click.option(
-    "--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]), help="Where to compute."
-)
+@click.option("--provider", type=click.Choice(get_args(Provider)), help="Where to compute.")
 @click.option("--stop-at-eof", is_flag=True, hidden=True, help="End when standard input closes: its starter is gone.")
 def engine(config: Path | None, *, stop_at_eof: bool, **flags: Any) -> None:
     """Serve the model: an OpenAI-compatible chat API on a Unix socket or on loopback."""
