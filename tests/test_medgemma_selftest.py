@@ -21,7 +21,7 @@ from appliance.demo import bundle_path
 from appliance.errors import BundleError, EngineUnavailableError
 from appliance.medgemma.bundle import MANIFEST_NAME, Manifest, file_record, load_bundle, manifest_to_json
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
-from appliance.medgemma.generation import Generation
+from appliance.medgemma.generation import Generation, Piece
 from appliance.medgemma.self_test import SelfTestError, check_golden_answers
 from appliance.service.engine_watch import EngineWatch
 from export.errors import CheckpointError
