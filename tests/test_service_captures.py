@@ -39,7 +39,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CaptureSto
         yield MemoryCaptureStore()
         return
     box = new_box(tmp_path / "records")
-    yield RecordCaptureStore(box.store, lambda: box.lead.user_id)
+    yield RecordCaptureStore(lambda: box.store, lambda: box.lead.user_id)
     box.store.close()
 
 
@@ -116,7 +116,8 @@ def test_full_store_refuses_and_keeps_what_it_has(
 ) -> None:
     store: CaptureStore = MemoryCaptureStore(max_bytes=20)
     if kind == "records":
-        store = RecordCaptureStore(new_box(tmp_path / "records").store, lambda: None, max_bytes=20)
+        box = new_box(tmp_path / "records")
+        store = RecordCaptureStore(lambda: box.store, lambda: None, max_bytes=20)
     captures = Captures(camera, store, clock)
     encounter = captures.open_encounter()
     camera.take()
@@ -139,7 +140,7 @@ def test_photos_of_a_closed_visit_are_still_in_the_records(
     camera: ObedientCamera, clock: ManualClock, tmp_path: Path
 ) -> None:
     box = new_box(tmp_path / "records").reopen(is_unlocked=False)
-    captures = Captures(camera, RecordCaptureStore(box.store, lambda: None), clock)
+    captures = Captures(camera, RecordCaptureStore(lambda: box.store, lambda: None), clock)
     encounter = captures.open_encounter()
     camera.take()
     image = captures.capture(encounter.encounter_id)

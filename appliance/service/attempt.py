@@ -4,6 +4,7 @@ It never repeats itself; `questions` decides whether a lost attempt is made agai
 """
 
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from appliance.assessment import ASSESSMENT_PROMPT, ASSESSMENT_SCHEMA, AssessmentError, assessment_from_json
@@ -35,11 +36,25 @@ class Engine(Protocol):
 class Attempt:
     """One attempt at one job."""
 
-    def __init__(self, engine: Engine, watch: EngineWatch, job: Job, content: bytes) -> None:
+    def __init__(
+        self, engine: Engine, watch: EngineWatch, job: Job, content: bytes, keep: Callable[[str], str]
+    ) -> None:
+        """Take a job.
+
+        Args:
+            engine: Whom to ask.
+            watch: How the engine is.
+            job: What is asked, and where it is told.
+            content: The photo.
+            keep: Keeps a whole answer's text and returns the sentence that says so, or why it was not kept.
+        """
         self._engine = engine
         self._watch = watch
         self._job = job
         self._content = content
+        self._keep = keep
+        self.text = ""
+        """What it wrote so far."""
         self._narrator = AssessmentNarrator() if job.question is None else None
         self.has_begun = False
         """Whether the engine took it: one that is busy or still loading has not died over this photo."""
@@ -88,6 +103,7 @@ class Attempt:
         return None
 
     def _tell(self, piece: Piece) -> None:
+        self.text += piece.text
         if self._narrator is None:
             if piece.text:
                 self._job.tell("text", text=piece.text)
@@ -110,4 +126,4 @@ class Attempt:
             if self._narrator is not None:
                 assessment_from_json(generation.text)
                 self._watch.remember_run(seconds)
-            self._job.enter("done", "Done.")
+            self._job.enter("done", self._keep(generation.text))

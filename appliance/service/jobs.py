@@ -37,6 +37,8 @@ class Job:
         self.encounter_id = encounter_id
         self.question = question
         """None asks for the assessment."""
+        self.asked_by: str | None = None
+        """Id of the user who asked, where there are users."""
         self._state: JobState = "queued"
         self._events: list[JobEvent] = []
         self._changed = threading.Condition()
@@ -47,6 +49,12 @@ class Job:
     def state(self) -> JobState:
         """Where it stands."""
         return self._state
+
+    @property
+    def words(self) -> str:
+        """The sentence of its present state."""
+        with self._changed:
+            return next((str(one.value["words"]) for one in reversed(self._events) if one.name == "state"), "")
 
     @property
     def is_over(self) -> bool:

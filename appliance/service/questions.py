@@ -12,6 +12,8 @@ from typing import Final, Literal, Protocol, Self
 
 from appliance.assessment import AssessmentError
 from appliance.errors import DermstationError, EngineUnavailableError, ImageError, PromptError
+from appliance.records.content import AssessmentStatus
+from appliance.service.answers import SAVED_WORDS, Answer, AnswerStore, job_of
 from appliance.service.attempt import Attempt, Engine
 from appliance.service.engine_watch import EngineWatch
 from appliance.service.errors import LimitError, NotFoundError
@@ -35,13 +37,21 @@ UNUSABLE_WORDS: Final = "The model's answer was not usable and is not shown. Ask
 class Questions:
     """The jobs of the open encounter; a context manager that owns the thread which runs them."""
 
-    def __init__(self, engine: Engine, watch: EngineWatch) -> None:
+    def __init__(self, engine: Engine, watch: EngineWatch, answers: AnswerStore | None = None) -> None:
+        """Ask an engine.
+
+        Args:
+            engine: Whom to ask.
+            watch: How it is.
+            answers: Where answers are kept; None keeps none, and says so by not saying that they are.
+        """
         self._engine = engine
         self._watch = watch
+        self._answers = answers
         self._jobs: dict[str, Job] = {}
         # Held from the look at the jobs to the new one: two screens must not ask the same thing twice.
         self._lock = threading.RLock()
-        self._waiting: queue.Queue[tuple[Job, bytes] | None] = queue.Queue(_WAITING_MAX)
+        self._waiting: queue.Queue[tuple[Job, CapturedImage] | None] = queue.Queue(_WAITING_MAX)
         # A photo to encode; FORGET for all of them to be forgotten; None for the thread to end.
         self._photos: queue.Queue[bytes | Literal["forget"] | None] = queue.Queue(_WAITING_MAX)
         self._stop = threading.Event()
@@ -84,32 +94,38 @@ class Questions:
         except queue.Empty:
             self._photos.put("forget")
 
-    def assess(self, image: CapturedImage, *, again: bool = False) -> Job:
-        """Ask for a photo's assessment; the job there is already is returned unless it failed and `again` is set."""
+    def assess(self, image: CapturedImage, *, again: bool = False, asked_by: str | None = None) -> Job:
+        """Ask for a photo's assessment; the job there is already is returned unless it failed and `again` is set.
+
+        Raises:
+            LimitError: Too many questions wait, or there is no room for another answer.
+        """
         with self._lock:
+            self._recall(image)
             known = [job for job in self._jobs.values() if job.capture_id == image.capture_id and job.question is None]
             if known and not (again and known[-1].state in {"failed", "cancelled"}):
                 return known[-1]
-            return self._submit(image, None)
+            return self._submit(image, None, asked_by)
 
-    def ask(self, image: CapturedImage, question: str) -> Job:
+    def ask(self, image: CapturedImage, question: str, *, asked_by: str | None = None) -> Job:
         """Ask a follow-up question about a photo.
 
         Raises:
             PromptError: The question is empty or too long.
-            LimitError: Too many questions wait.
+            LimitError: Too many questions wait, or there is no room for another answer.
         """
         question = " ".join(question.split())
         if not question:
             raise PromptError("The question is empty.")
         if len(question) > QUESTION_MAX_CHARACTERS:
             raise PromptError(f"The question has {len(question)} characters; at most {QUESTION_MAX_CHARACTERS} fit.")
-        return self._submit(image, question)
+        return self._submit(image, question, asked_by)
 
-    def follow_ups(self, capture_id: str) -> tuple[Job, ...]:
+    def follow_ups(self, image: CapturedImage) -> tuple[Job, ...]:
         """Return the follow-up questions that were asked about a photo, in their order."""
         with self._lock:
-            return tuple(job for job in self._jobs.values() if job.capture_id == capture_id and job.question)
+            self._recall(image)
+            return tuple(job for job in self._jobs.values() if job.capture_id == image.capture_id and job.question)
 
     def job(self, job_id: str) -> Job:
         """Return a job.
@@ -139,8 +155,19 @@ class Questions:
         for job in meant:
             job.cancel()
 
-    def _submit(self, image: CapturedImage, question: str | None) -> Job:
+    def _recall(self, image: CapturedImage) -> None:
+        """Bring back what was answered about a photo before the box was started."""
+        if self._answers is None or any(job.capture_id == image.capture_id for job in self._jobs.values()):
+            return
+        for answer in self._answers.of_capture(image.encounter_id, image.capture_id):
+            job = job_of(answer)
+            self._jobs[job.job_id] = job
+
+    def _submit(self, image: CapturedImage, question: str | None, asked_by: str | None) -> Job:
+        if self._answers is not None:
+            self._answers.require_room()
         job = Job(image.capture_id, image.encounter_id, question)
+        job.asked_by = asked_by
         with self._lock:
             if len(self._jobs) >= _JOBS_MAX:
                 raise LimitError("This visit has too many questions; close it and open a new one.")
@@ -150,7 +177,7 @@ class Questions:
         else:
             job.enter("waiting", WAITING_WORDS)
         try:
-            self._waiting.put_nowait((job, image.content))
+            self._waiting.put_nowait((job, image))
         except queue.Full:
             job.enter("failed", "Too many questions wait. Try again in a moment.")
         return job
@@ -170,20 +197,23 @@ class Questions:
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None and not self._stop.is_set():
-            job, content = item
+            job, image = item
             try:
-                self._run_until_over(job, content)
+                self._run_until_over(job, image)
             except Exception:  # the thread's edge: one broken job must not stop those after it
                 logger.exception("job failed unexpectedly")
                 job.tell("reset")
                 job.enter("failed", "Something went wrong with this answer. Ask again.")
 
-    def _run_until_over(self, job: Job, content: bytes) -> None:
-        deaths = 0
+    def _run_until_over(self, job: Job, image: CapturedImage) -> None:
+        deaths, written = 0, ""
+        status: AssessmentStatus | None = None
         while not job.is_over:
             if not self._wait_for_engine(job):
-                return
-            attempt = Attempt(self._engine, self._watch, job, content)
+                break
+            attempt = Attempt(
+                self._engine, self._watch, job, image.content, lambda text: self._kept(job, image, "final", text)
+            )
             try:
                 attempt.run()
             except EngineUnavailableError as error:
@@ -193,16 +223,37 @@ class Questions:
                 self._watch.look_again()
                 if deaths >= _DEATHS_MAX:
                     job.enter("failed", "The model stopped three times on this photo. Ask again later.")
-                    return
-                self._say_away()
-                job.wait_cancelled(_RETRY_S)
+                else:
+                    self._say_away()
+                    job.wait_cancelled(_RETRY_S)
             except AssessmentError as error:
                 logger.warning("answer refused: error=%s", error)
+                status = "unusable"
                 job.tell("reset")
                 job.enter("failed", UNUSABLE_WORDS)
             except (ImageError, PromptError) as error:
                 job.tell("reset")
                 job.enter("failed", str(error))
+            written = attempt.text or written
+        if job.state != "done" and (written or job.state == "failed"):
+            self._kept(job, image, status or ("cancelled" if job.state == "cancelled" else "failed"), written)
+
+    def _kept(self, job: Job, image: CapturedImage, status: AssessmentStatus, text: str) -> str:
+        """Keep what was written, and return the sentence for the screen."""
+        if self._answers is None:
+            return "Done."
+        model = self._watch.status
+        answer = Answer(
+            capture_id=image.capture_id, encounter_id=image.encounter_id, capture_sha256=image.sha256,
+            question=job.question, status=status, raw_text=text, told="" if status == "final" else job.words,
+            model=" ".join(filter(None, (model.name, model.sha256))), providers=model.providers, asked_by=job.asked_by,
+        )  # fmt: skip
+        try:
+            self._answers.keep(answer)
+        except DermstationError as error:
+            logger.warning("answer not saved: status=%s error=%s", status, type(error).__name__)
+            return f"Done. {error}"
+        return SAVED_WORDS
 
     def _wait_for_engine(self, job: Job) -> bool:
         """Wait until there is an engine to ask; False when the job ended meanwhile."""

@@ -72,7 +72,7 @@ def _add_photo_routes(pages: Blueprint, station: Station) -> None:
             image_url=capture_links(image)["image_url"],
             questions=FOLLOW_UP_QUESTIONS,
             answers=[
-                {"job_id": job.job_id, "question": job.question} for job in station.questions.follow_ups(capture_id)
+                {"job_id": job.job_id, "question": job.question} for job in station.questions.follow_ups(image)
             ],
             capture_label=f"Photo {number}",
         )
