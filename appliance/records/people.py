@@ -84,6 +84,16 @@ class People:
             self._store.note("signed-in", user_id, also=lambda connection, _: _forgive(connection, user_id))
             return user
 
+    def wait_s(self, user_id: str) -> float | None:
+        """Return the seconds until this user's PIN may be tried again, 0 for now; None when only the lead can help."""
+        with self._store.saver.lock:
+            guesses, boot, guess_s = self._guard(user_id)
+        if guesses >= GUESSES_MAX:
+            return None
+        now_s = self._clock.monotonic_s()
+        is_this_boot = boot == self._boot and guess_s <= now_s
+        return max(0.0, (guess_s if is_this_boot else self._started_s) + wait_after(guesses) - now_s)
+
     def sign_out(self, user_id: str) -> None:
         """Note that somebody left."""
         self._store.note("signed-out", user_id)
@@ -118,10 +128,20 @@ class People:
             ForbiddenError: Only a lead may, and the last lead stays.
         """
         lead.require("people")
+        self._require_other_lead(user_id)
+        self._change("user-changed", replace(self.user(user_id), is_active=False), lead.user_id)
+
+    def change_role(self, user_id: str, role: Role, lead: User) -> None:
+        """Give somebody another role.
+
+        Raises:
+            ForbiddenError: Only a lead may, and one lead stays.
+        """
+        lead.require("people")
         user = self.user(user_id)
-        if not any(other.role == "lead" and other.user_id != user_id for other in self.users()):
-            raise ForbiddenError("The last lead cannot be removed; make somebody else lead first.")
-        self._change("user-changed", replace(user, is_active=False), lead.user_id)
+        if role != "lead":
+            self._require_other_lead(user_id)
+        self._change("user-changed", replace(user, role=role), lead.user_id)
 
     def change_pin(self, user_id: str, old: str, new: str) -> None:
         """Change one's own PIN; the old one is compared as when signing in.
@@ -155,6 +175,10 @@ class People:
             raise ForbiddenError("Only a lead's PIN is set this way; the lead sets the others.")
         self._reset(user_id, new, None)
 
+    def _require_other_lead(self, user_id: str) -> None:
+        if not any(other.role == "lead" and other.user_id != user_id for other in self.users()):
+            raise ForbiddenError("The last lead stays; make somebody else lead first.")
+
     def _reset(self, user_id: str, new: str, operator_id: str | None) -> None:
         check_pin(new)
         changed = replace(self.user(user_id), pin_hash=pin_hash(new, self._box_secret))
@@ -185,15 +209,12 @@ class People:
 
     def _count_guess(self, user: User) -> None:
         """Commit one more guess, or refuse it."""
-        guesses, boot, guess_s = self._guard(user.user_id)
-        if guesses >= GUESSES_MAX:
+        wait_s = self.wait_s(user.user_id)
+        if wait_s is None:
             raise ThrottledError(f"Too many wrong PINs; ask the lead to give {user.name} a new one.", None)
-        now_s = self._clock.monotonic_s()
-        is_this_boot = boot == self._boot and guess_s <= now_s
-        wait_s = (guess_s if is_this_boot else self._started_s) + wait_after(guesses) - now_s
         if wait_s > 0:
             raise ThrottledError(f"Too many wrong PINs; try again in {int(wait_s) + 1} seconds.", wait_s)
-        row = (user.user_id, guesses + 1, self._boot, now_s)
+        row = (user.user_id, self._guard(user.user_id)[0] + 1, self._boot, self._clock.monotonic_s())
 
         def count(connection: sqlite3.Connection, _: int) -> None:
             connection.execute(

@@ -64,6 +64,8 @@ class SetUpAnswers:
     """Each sheet, typed back from the paper."""
     lead_name: str
     lead_pin: str
+    is_date_right: bool = True
+    """Whether somebody looked at the date on the screen and took it for right."""
 
 
 def prepare() -> SetUp:
@@ -77,8 +79,6 @@ def complete(
     folder: Path, made: SetUp, answers: SetUpAnswers, *, clock: Clock | None = None, door: Door | None = None
 ) -> RecordStore:
     """Check what was typed back, write everything at once, and return the store, unlocked.
-
-    The date on the screen counts as confirmed: the screen before asks for it.
 
     Raises:
         WrongSecretError: A sheet was typed wrongly, or phrase or PIN are too weak; nothing was written.
@@ -103,7 +103,8 @@ def complete(
         box_secret = secrets.token_bytes(KEY_BYTES)
         replace_file(used_door, folder / BOX_SECRET_NAME, box_secret)
         calendar = Calendar(clock or SystemClock(), None)
-        calendar.confirm()
+        if answers.is_date_right:
+            calendar.confirm()
         keyring = Keyring(made.clinic_key.private_key.public_key())
         saver = Saver(connection=connection, folder=folder, door=used_door, keyring=keyring, calendar=calendar)
         saver.blobs.make()

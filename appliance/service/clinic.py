@@ -9,6 +9,7 @@ Source: `records/DESIGN.md`; HIPAA 45 CFR 164.312(a)(2)(ii) and (iii), emergency
 import hmac
 import secrets
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
@@ -26,6 +27,7 @@ ClinicState = Literal["broken", "first-run", "locked", "signed-out", "open"]
 EMERGENCY: Final = "emergency"
 """Who is at the screen without a PIN: no user's id, which are hexadecimal."""
 EMERGENCY_PERMISSIONS: Final[frozenset[Permission]] = frozenset({"capture"})
+HOME: Final = "/"
 _TICK_S: Final = 0.5
 
 
@@ -62,6 +64,8 @@ class Clinic:
         self._user: User | None = None
         self._last_user_id: str | None = None
         self._token = ""
+        self.page = HOME
+        """What this session looked at last: whoever unlocks the screen again comes back to it."""
         self._screen: Screen | None = None
         self._is_screen_open = False
         self._lock = threading.RLock()
@@ -207,10 +211,36 @@ class Clinic:
                 self.lock()
                 self._screen.leave_screen()
             with self._lock:
-                self._session = self._session.signed_in(user_id, self.clock.monotonic_s())
+                now_s = self.clock.monotonic_s()
+                before, self._session = self._session.at(now_s), self._session.signed_in(user_id, now_s)
+                if (before.state, before.user_id) != ("locked", user_id):
+                    self.page = HOME
                 self._token, self._user, self._last_user_id = token, user, user_id
             self.tick()
         return token
+
+    def confirm_pin(self, pin: str) -> None:
+        """Compare the PIN of who is signed in once more, as before adding a user.
+
+        Raises:
+            SignedOutError: Nobody is signed in.
+            ThrottledError, WrongSecretError, NotSavedError: As `People.sign_in`.
+        """
+        user = self.require_user()
+        if self._people is not None:
+            self._people.sign_in(user.user_id, pin)
+            with self._lock:
+                now_s = self.clock.monotonic_s()
+                self._session = replace(self._session.touched(now_s), pin_s=now_s)
+
+    def adopt(self, store: "RecordStore") -> str:
+        """Go on with records that were set up just now, their lead signed in; returns as `sign_in`."""
+        from appliance.records.opening import Opening
+
+        opening = Opening(state="ready", found="The records are open.", store=store)
+        with self._lock:
+            self.opening, self._people = opening, self._people_of(opening)
+        return self.begin(self._people.users()[0] if self._people is not None else None)
 
     def is_token(self, token: str) -> bool:
         """Whether a browser's secret is that of the present session."""
