@@ -67,7 +67,7 @@ def present_shift(connection: sqlite3.Connection) -> Shift | None:
 def _changes(newest_first: list[tuple[int, str]]) -> list[int]:
     """Return the first sign-in of each of the last two shifts, the present one first."""
     starts: list[int] = []
-    for (sequence, operator_id), older in zip(newest_first, [*newest_first[1:], None], strict=True):
+    for (sequence, operator_id), older in zip(newest_first, [*newest_first[1:], None], strict=False):
         if older is None or older[1] != operator_id:
             starts.append(sequence)
         if len(starts) == 2:
