@@ -134,8 +134,11 @@ def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 def test_records_of_a_later_version_are_left_alone(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = database.shipped_migrations()
-    readable = migration_from_text("0002_more.sql", "-- compat: 1\nCREATE TABLE more (a TEXT) STRICT;\n")
-    foreign = migration_from_text("0003_other.sql", "-- compat: 3\nCREATE TABLE other (a TEXT) STRICT;\n")
+    first, second = (f"{shipped[-1].version + step:04}" for step in (1, 2))
+    readable = migration_from_text(f"{first}_more.sql", "-- compat: 1\nCREATE TABLE more (a TEXT) STRICT;\n")
+    foreign = migration_from_text(
+        f"{second}_other.sql", f"-- compat: {int(second)}\nCREATE TABLE other (a TEXT) STRICT;\n"
+    )
     visited = visit(box, "one")
     box.store.close()
     for later, state in ((readable, "ready"), (foreign, "newer")):
@@ -154,13 +157,13 @@ def test_records_of_a_later_version_are_left_alone(box: Box, monkeypatch: pytest
 
 def test_migration_that_fails_leaves_the_version_before(box: Box) -> None:
     box.store.close()
-    broken = migration_from_text(
-        "0002_bad.sql", "-- compat: 1\nCREATE TABLE more (a TEXT);\nCREATE TABLE subject (a);\n"
-    )
+    shipped = database.shipped_migrations()
+    name = f"{shipped[-1].version + 1:04}_bad.sql"
+    broken = migration_from_text(name, "-- compat: 1\nCREATE TABLE more (a TEXT);\nCREATE TABLE subject (a);\n")
     connection = database.connect(box.folder)
     with pytest.raises(sqlite3.OperationalError, match="already exists"):
-        database.migrate(connection, (*database.shipped_migrations(), broken))
-    assert database.schema_version(connection) == 1
+        database.migrate(connection, (*shipped, broken))
+    assert database.schema_version(connection) == shipped[-1].version
     assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'more'").fetchone() is None
     connection.close()
     assert open_records(box.folder).state == "ready"

@@ -112,6 +112,18 @@ class RecordReader:
             encounter_id = str(record.parents["encounter_id"])
             return self.saver.blobs.read(record.record_id, self._data_key(row[0]), encounter_id, record.content.sha256)
 
+    def count(self, kind: type[Content], **parent: str) -> int:
+        """Count the records of one parent that were not erased; none of them is opened.
+
+        Args:
+            kind: Which records.
+            parent: As `of`.
+        """
+        ((column, value),) = parent.items()
+        with self._reading():
+            rows = select_rows(self.saver.connection, kind, column, value)
+        return sum(row.key_id is not None for row in rows)
+
     def meta(self, name: str) -> bytes:
         """Read one of the store's own values.
 
@@ -143,7 +155,7 @@ class RecordReader:
         return str(found[0].parents[column])
 
     def clear_rows(self, kind: type[Content], **parent: str) -> tuple[Row, ...]:
-        """Read the rows of one parent, locked or not, in their order; erased ones are left out, nothing is authenticated.
+        """Read the rows of one parent, locked or not, in their order, without the erased ones; authenticates nothing.
 
         Args:
             kind: Which records.

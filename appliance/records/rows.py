@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from appliance.records.audit import ObjectState
-from appliance.records.content import Content
+from appliance.records.content import Content, DraftContent
 from appliance.records.errors import ErasedError, TamperedError
 from appliance.records.sealing import seal, unseal
 
@@ -113,9 +113,9 @@ def insert_row(connection: sqlite3.Connection, row: Row, kind: type[Content]) ->
     )
 
 
-def replace_row(connection: sqlite3.Connection, row: Row, kind: type[Content], *, keeps_earlier: bool) -> bool:
-    """Write a row's next revision over the one before; False when somebody else was quicker."""
-    if keeps_earlier:
+def replace_row(connection: sqlite3.Connection, row: Row, kind: type[Content]) -> bool:
+    """Write a row's next revision, keeping the one before, but of a draft; False when somebody else was quicker."""
+    if kind is not DraftContent:
         references = json.dumps(dict(_stored_parents(connection, row, kind)), separators=(",", ":"))
         connection.execute(
             f"INSERT INTO earlier_revision (table_name, record_id, parents, {COMMON_COLUMNS}) "

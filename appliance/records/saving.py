@@ -192,7 +192,7 @@ class Saver:
         for row, write in zip(rows, writes, strict=True):
             if row.revision == 1:
                 insert_row(self.connection, row, type(write.content))
-            elif not replace_row(self.connection, row, type(write.content), keeps_earlier=action is not None):
+            elif not replace_row(self.connection, row, type(write.content)):
                 raise NotSavedError("Somebody else changed this record meanwhile; look at it again.")
         return rows
 
