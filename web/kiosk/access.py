@@ -12,12 +12,12 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from appliance.records.errors import ForbiddenError
 from appliance.service.clinic import Clinic
-from appliance.service.errors import SignedOutError
+from appliance.service.errors import FreshPinError, SignedOutError
 from web.kiosk.guard import Access, access_of
 
 COOKIE: Final = "dermstation"
 SIGN_IN: Final = "/sign-in"
-NOT_TOUCHES: Final = frozenset({"api.state", "api.preview", "api.events", "api.press", "static"})
+NOT_TOUCHES: Final = frozenset({"api.state", "api.preview", "api.events", "api.press", "pages.image", "static"})
 """What a page asks for by itself: it does not keep the screen from locking."""
 
 
@@ -44,6 +44,22 @@ def is_this_browser(clinic: Clinic) -> bool:
     return clinic.is_token(request.cookies.get(COOKIE, ""))
 
 
+def with_cookie(response: WerkzeugResponse, token: str, name: str = COOKIE) -> WerkzeugResponse:
+    """Give a browser its secret: no script reads it, no other site sends it, and it ends with the browser."""
+    response.set_cookie(name, token, httponly=True, samesite="Strict", path="/")
+    return response
+
+
+def require_fresh_pin(clinic: Clinic) -> None:
+    """Insist that the PIN was typed within two minutes, for what a passer-by must not do at an open screen.
+
+    Raises:
+        FreshPinError: It was not; the page asks for it and comes again.
+    """
+    if not clinic.session.has_fresh_pin(clinic.clock.monotonic_s()):
+        raise FreshPinError("Type your PIN once more.")
+
+
 def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:
     """Let the request pass, or return the way to the sign-in screen.
 
@@ -60,13 +76,18 @@ def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:
         if not request.path.startswith(("/api/", "/preview")):
             return redirect(SIGN_IN, HTTPStatus.SEE_OTHER)
         raise SignedOutError("The screen is locked. Sign in first.")
-    if access == "at-the-screen":
-        return None
-    if access != "signed-in" and clinic.may(access):
-        return None
+    _require(clinic, access)
+    if request.method == "GET" and request.accept_mimetypes.best == "text/html":
+        # Where an unlocked screen goes on; the path of a page, kept in memory only.
+        clinic.page = request.full_path.rstrip("?")
+    return None
+
+
+def _require(clinic: Clinic, access: Access) -> None:
+    if access == "at-the-screen" or (access not in {"signed-in", "nobody-signed-in"} and clinic.may(access)):
+        return
     if clinic.is_emergency:
         raise ForbiddenError("Without a PIN only photos can be taken. Sign in first.")
     user = clinic.require_user()
-    if access != "signed-in":
+    if access not in {"signed-in", "nobody-signed-in"}:
         user.require(access)
-    return None

@@ -20,7 +20,15 @@ from appliance.records.errors import (
     WrongSecretError,
 )
 from appliance.service.clinic import Clinic
-from appliance.service.errors import EncounterClosedError, LimitError, NotFoundError, SignedOutError, StaleFrameError
+from appliance.service.errors import (
+    EncounterClosedError,
+    LampError,
+    LimitError,
+    NotFoundError,
+    SignedOutError,
+    StaleFrameError,
+    UnreadablePhotoError,
+)
 from appliance.service.station import Station
 from web.kiosk import api, pages
 from web.kiosk.access import KioskApp
@@ -33,6 +41,8 @@ MAX_BODY_BYTES: Final = 64 << 10
 _STATUS: Final[dict[type[DermstationError], HTTPStatus]] = {
     EncounterClosedError: HTTPStatus.CONFLICT,
     StaleFrameError: HTTPStatus.CONFLICT,
+    UnreadablePhotoError: HTTPStatus.CONFLICT,
+    LampError: HTTPStatus.CONFLICT,
     CameraError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotFoundError: HTTPStatus.NOT_FOUND,
     LimitError: HTTPStatus.TOO_MANY_REQUESTS,
@@ -69,7 +79,7 @@ def create_kiosk_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # Asked for again each time, answered by its ETag: an update never meets yesterday's scripts.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
-    install_guard(app, allowed_hosts)
+    install_guard(app, lambda: allowed_hosts)
     app.before_request(_allow_caching_of_static_files)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(DermstationError, _station_error)
@@ -93,9 +103,13 @@ def _http_error(error: HTTPException) -> WerkzeugResponse | tuple[Response | str
     return _answer(sentence, HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
+def status_of(error: DermstationError) -> HTTPStatus:
+    """Return the HTTP status of what the station or the records refused."""
+    return next((code for kind, code in _STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def _station_error(error: DermstationError) -> tuple[Response | str, int]:
-    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-    return _answer(str(error), status)
+    return _answer(str(error), status_of(error))
 
 
 def _answer(sentence: str, status: HTTPStatus) -> tuple[Response | str, int]:

@@ -16,9 +16,9 @@ from web.hosts import name_of_host
 
 CSRF_HEADER: Final = "X-CSRF-Token"
 CSRF_FIELD: Final = "csrf_token"
-Access = Permission | Literal["nobody-signed-in", "at-the-screen", "signed-in"]
+Access = Permission | Literal["nobody-signed-in", "at-the-screen", "signed-in", "paired"]
 """Who may use a route: whoever has the permission, anybody who is signed in, also who takes photos without a PIN in an
-emergency, or everybody."""
+emergency, whoever holds a paired device of the clinic's network, or everybody."""
 V = TypeVar("V", bound=Callable[..., object])
 _ACCESS: Final = "kiosk_access"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -64,24 +64,32 @@ def access_of(view: Callable[..., object] | None) -> Access | None:
     return found
 
 
-def install_guard(app: Flask, allowed_hosts: frozenset[str]) -> None:
+def install_guard(
+    app: Flask, allowed_hosts: Callable[[], frozenset[str]], token: Callable[[], str] | None = None
+) -> None:
     """Check every request before its route, and set the headers of every response.
 
     Args:
         app: The application.
-        allowed_hosts: Names under which this box may be addressed, lower case, without port.
+        allowed_hosts: Tells the names under which this box may be addressed, lower case, without port.
+        token: Tells what an unsafe request must bring along; the same for the whole process when absent.
     """
-    token = secrets.token_urlsafe(32)
-    app.before_request(lambda: _check(allowed_hosts, token))
-    app.context_processor(lambda: {"csrf_token": token})
+    own_token = secrets.token_urlsafe(32)
+    token_now = token or (lambda: own_token)
+    app.before_request(lambda: _check(allowed_hosts(), token_now))
+    app.context_processor(lambda: {"csrf_token": token_now()})
     app.after_request(_harden)
 
 
-def _check(allowed_hosts: frozenset[str], token: str) -> None:
+def _check(allowed_hosts: frozenset[str], token: Callable[[], str]) -> None:
     # A foreign Host is how DNS rebinding looks from here.
     if name_of_host(request.host).lower() not in allowed_hosts:
         abort(HTTPStatus.MISDIRECTED_REQUEST, "This box is not known by that name.")
     if request.method in SAFE_METHODS:
+        # A link from elsewhere opens a page; a picture or script of ours in another site's page does not.
+        is_foreign = request.headers.get("Sec-Fetch-Site", "none") in {"cross-site", "same-site"}
+        if is_foreign and request.headers.get("Sec-Fetch-Mode") != "navigate":
+            abort(HTTPStatus.FORBIDDEN, "Another site may not read from this box.")
         return
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
         abort(HTTPStatus.FORBIDDEN, "Another site may not press this box's buttons.")
@@ -89,7 +97,7 @@ def _check(allowed_hosts: frozenset[str], token: str) -> None:
     if origin is not None and origin != request.host_url.rstrip("/"):
         abort(HTTPStatus.FORBIDDEN, "Another site may not press this box's buttons.")
     sent = request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD, "")
-    if not hmac.compare_digest(sent.encode(), token.encode()):
+    if not hmac.compare_digest(sent.encode(), token().encode()):
         abort(HTTPStatus.FORBIDDEN, "This page is out of date. Load it again.")
 
 
