@@ -23,6 +23,10 @@ ACCURACY_LEVEL: Final = 4
 """MatMulNBits may quantise its input to int8 a block: twice the speed of float32 input."""
 
 
+_SAMPLE_ROWS: Final = 64
+"""Rows of each part that the block size is chosen by."""
+
+
 class Rows(Protocol):
     """A matrix that can be read some rows at a time."""
 
@@ -83,7 +87,8 @@ def store_matrix(data: ExternalDataFile, name: str, parts: Sequence[Rows], preci
         values = data.store(name, (rows, columns), (chunk.astype(dtype, copy=False) for chunk in chunks))
         return StoredMatrix(rows=rows, columns=columns, precision=precision, values=values)
     bits = _BITS[precision]
-    block_size = block_size_for(columns, bits)
+    # Of every part: q, k and v, or gate and up, may be distributed differently.
+    block_size = block_size_for(np.concatenate([next(part.row_chunks())[:_SAMPLE_ROWS] for part in parts]), bits)
     blocks = -(-columns // block_size)
     scales: list[NDArray[np.float32]] = []
 

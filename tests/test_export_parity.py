@@ -168,8 +168,9 @@ def rounded_weights(path: Path, bits: Bits) -> dict[str, Any]:
             continue
         width: Bits = bits if name.startswith("language_model") else 8
         rows = value.T if "mm_input_projection" in name else value
-        size = block_size_for(rows.shape[1], width)
-        result = dequantize(quantize(np.ascontiguousarray(rows), width, size), width, rows.shape[1])
+        rows = np.ascontiguousarray(rows)
+        size = block_size_for(rows, width)
+        result = dequantize(quantize(rows, width, size), width, rows.shape[1])
         tensors[name] = result.T if "mm_input_projection" in name else result
     return tensors
 

@@ -88,8 +88,9 @@ def test_search_of_a_block_does_not_depend_on_its_neighbours() -> None:
 @pytest.mark.parametrize(
     ("columns", "bits", "expected"),
     [
-        (2560, 4, 128),
-        (10240, 4, 128),
+        (2560, 4, 256),
+        (10240, 4, 256),
+        (2176, 4, 128),
         (512, 4, 64),
         (2560, 8, 128),
         (1152, 8, 128),
@@ -99,7 +100,14 @@ def test_search_of_a_block_does_not_depend_on_its_neighbours() -> None:
     ],
 )
 def test_block_size_divides_well(columns: int, bits: Bits, expected: int) -> None:
-    assert block_size_for(columns, bits) == expected
+    rows = np.random.default_rng(columns).normal(size=(16, columns)).astype(np.float32)
+    assert block_size_for(rows, bits) == expected
+
+
+def test_heavy_tails_keep_smaller_blocks(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    assert block_size_for(rng.normal(size=(64, 2560)).astype(np.float32), 4) == 256
+    assert block_size_for(rng.standard_t(4, size=(64, 2560)).astype(np.float32), 4) == 128
 
 
 def run_operator(op_type: str, quantized: QuantizedRows, data: Any, value: Any, **attributes: Any) -> Any:

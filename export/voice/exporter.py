@@ -200,9 +200,10 @@ def _quantize(source: Path, target: Path) -> None:
         weight = stored.get(node.input[1]) if node.op_type == "MatMul" else None
         if weight is None or len(weight.dims) != _MATRIX:
             continue
-        columns, rows = weight.dims
-        size = block_size_for(columns, 8)
-        quantized = quantize(np.ascontiguousarray(onnx.numpy_helper.to_array(weight).T, np.float32), 8, size)
+        matrix = np.ascontiguousarray(onnx.numpy_helper.to_array(weight).T, np.float32)
+        rows, columns = matrix.shape
+        size = block_size_for(matrix, 8)
+        quantized = quantize(matrix, 8, size)
         names = [f"{weight.name}.blocks", f"{weight.name}.scales"]
         for name, value in zip(names, (quantized.values.reshape(rows, -1, size), quantized.scales), strict=True):
             added[name] = onnx.numpy_helper.from_array(value, name)
