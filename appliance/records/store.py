@@ -22,7 +22,7 @@ from appliance.records.reading import RecordReader
 from appliance.records.rows import Record
 from appliance.records.saving import Also, Saved, Saver
 from appliance.records.search import HITS_MAX, Hit, SearchIndex, Visit
-from appliance.records.write import Write, checked
+from appliance.records.write import Write, checked, next_revision
 
 logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=Content)
@@ -207,16 +207,15 @@ class RecordStore(RecordReader):
         Raises:
             NotSavedError: Nothing was changed; also when somebody else changed it meanwhile.
         """
-        write = checked(
-            Write(
-                content=content,
-                record_id=record.record_id,
-                parents={**record.parents, **parents},
-                revision=record.revision + 1,
-            )
-        )
-        saved = self.saver.save("moved" if parents else "changed", operator_id, [write], also=also)
-        self._index([write], saved)
+        write = next_revision(record, content, **parents)
+        return self.change_all("moved" if parents else "changed", operator_id, [write], also=also)
+
+    def change_all(
+        self, action: str, operator_id: str | None, writes: Sequence[Write], *, also: Also | None = None
+    ) -> Saved:
+        """Save several records and next revisions at once; raises as `revise`."""
+        saved = self.saver.save(action, operator_id, [checked(write) for write in writes], also=also)
+        self._index(writes, saved)
         return saved
 
     def note(

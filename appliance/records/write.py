@@ -3,10 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
 from appliance.records.content import CapturedImageContent, Content
+from appliance.records.rows import Record
+
+C = TypeVar("C", bound=Content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,16 @@ class Write:
     revision: int = 1
     photo: bytes | None = field(default=None, repr=False)
     """Original bytes of a captured image."""
+
+
+def next_revision(record: Record[C], content: C, **parents: str | None) -> Write:
+    """Return what says a record anew; a parent that is named is changed too."""
+    return Write(
+        content=content,
+        record_id=record.record_id,
+        parents={**record.parents, **parents},
+        revision=record.revision + 1,
+    )
 
 
 def checked(write: Write) -> Write:

@@ -91,6 +91,13 @@ class Captures:
             self._on_screen_since_s = self._clock.monotonic_s()
             return self._current
 
+    def put_on_screen(self, encounter: Encounter) -> None:
+        """Put an encounter of the records on the screen again; what the camera saw before that is not kept for it."""
+        with self._lock:
+            self._current = encounter
+            self._held = None
+            self._on_screen_since_s = self._clock.monotonic_s()
+
     def lock_screen(self) -> None:
         """Hide the encounter: until the screen is unlocked no shutter fires, and a photo on its way is discarded."""
         with self._lock:

@@ -1,0 +1,60 @@
+"""Photos of earlier visits: what lies half-transparent over the live picture, and what a new photo is compared with.
+
+The protocol is what the screens ask; `visits` answers it from the records, and without records there is nobody to ask.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from appliance.types import CapturedImage, MediaType, ShotKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierPhoto:
+    """One photo to compare with; its bytes are the camera's."""
+
+    capture_id: str
+    content: bytes = field(repr=False)
+    media_type: MediaType
+    captured_at: datetime
+    """UTC."""
+    shot: ShotKind
+    is_same_visit: bool = False
+    """Whether it is only the photo that is being taken again."""
+
+
+class EarlierPhotos(Protocol):
+    """The photos of the lesion on the screen that were taken in visits before this one."""
+
+    def newest(self, encounter_id: str, shot: ShotKind) -> EarlierPhoto | None:
+        """Return the newest earlier photo of the lesion and the view; any thread.
+
+        Args:
+            encounter_id: The visit on the screen; the lesion is the one chosen in it.
+            shot: The view.
+
+        Returns:
+            The photo; None when there is none, no lesion was chosen, or the records cannot be read now.
+        """
+
+
+class NoEarlierPhotos:
+    """What a station without records knows of earlier visits."""
+
+    def newest(self, encounter_id: str, shot: ShotKind) -> EarlierPhoto | None:
+        """Return None."""
+        del encounter_id, shot
+        return None
+
+
+def earlier_of(image: CapturedImage, shot: ShotKind) -> EarlierPhoto:
+    """Return a photo of the visit on the screen as the one to compare its retake with."""
+    return EarlierPhoto(
+        capture_id=image.capture_id,
+        content=image.content,
+        media_type=image.media_type,
+        captured_at=image.captured_at,
+        shot=shot,
+        is_same_visit=True,
+    )
