@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 OLDEST_ONNXRUNTIME: Final = (1, 31)
 """The first whose GroupQueryAttention is known to take `causal=0`; 1.24, which OpenVINO's wheel has, refuses it."""
+_SPIN_US: Final = 50
+"""How long a compute thread looks out for the next node before it sleeps, in microseconds."""
 _ERROR_ONLY: Final = 3
 """ONNX Runtime's log severity: its warnings are about its own graph passes."""
 
@@ -166,9 +168,9 @@ def _session_options(compute: Compute) -> "ort.SessionOptions":
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # Weights are packed for the processor while a graph is opened: with all threads, a quarter less of the start.
     options.add_session_config_entry("session.prepack.enable_parallel", "1")
-    # Threads that spin between nodes take the kiosk's cores: beside a busy process, two spinning threads decoded at
-    # half the speed of two sleeping ones. DESIGN.md, "Measured".
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Between two products of a step there are some tens of microseconds: a thread that slept would wake too late. One that
+    # spins for longer takes the kiosk's cores: without a limit, half the speed beside a busy process. DESIGN.md, "Measured".
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     # A memory pattern asks for one block as large as the whole run: at 4096 patches that alone was 300 MB.
     options.enable_mem_pattern = not compute.releases_memory
     return options
