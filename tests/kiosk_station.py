@@ -17,7 +17,7 @@ from appliance.camera.replay import ReplayCamera
 from appliance.camera.selection import CameraRole, CameraSet
 from appliance.errors import CameraError
 from appliance.service.station import EngineClientLike, Station
-from appliance.types import Frame
+from appliance.types import Frame, Modality
 
 WAIT_S = 10.0
 """Longest wait for something that another thread does; only a failing test waits so long."""
@@ -68,6 +68,7 @@ class RoleCamera(ObedientCamera):
         self._numbers = numbers
         self.press = on_press
         self.is_held = False
+        self.modality: Modality = "XC"
         self.meanwhile: Callable[[], None] = lambda: None
         """Happens while somebody waits for a frame."""
 
@@ -80,7 +81,7 @@ class RoleCamera(ObedientCamera):
     def take(self) -> Frame:
         number = next(self._numbers)
         content = b"\xff\xd8\xff" + f"{self.subject} {number}".encode()
-        self._newest = replace(super().take(), content=content, sequence=number)
+        self._newest = replace(super().take(), content=content, sequence=number, modality=self.modality)
         return self._newest
 
     def frame(self, after: int, timeout_s: float) -> Frame | None:
@@ -98,6 +99,7 @@ def two_cameras(clock: ManualClock) -> tuple[CameraSet, dict[CameraRole, RoleCam
     def maker(role: CameraRole) -> Callable[[Callable[[float], None]], RoleCamera]:
         def make(on_press: Callable[[float], None]) -> RoleCamera:
             made[role] = RoleCamera(clock, numbers, on_press)
+            made[role].modality = "DMS" if role == "dermatoscope" else "XC"
             return made[role]
 
         return make

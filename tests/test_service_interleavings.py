@@ -203,7 +203,7 @@ def test_control_without_the_second_look_is_caught(
 ) -> None:
     """The negative control: a station that looks at the visit only when the shutter fires."""
 
-    def careless(self: Captures, encounter_id: str, _judge: object = None) -> CapturedImage:
+    def careless(self: Captures, encounter_id: str, *_: object) -> CapturedImage:
         self._require_shutter(encounter_id)
         frame = self._camera.frame(-1, 0)
         if frame is None:

@@ -11,9 +11,10 @@ from kiosk_station import WAIT_S, ManualClock, ObedientCamera
 
 from appliance.config import QualityConfig
 from appliance.imaging.advice import Advice
+from appliance.imaging.sandbox import DecoderGoneError
 from appliance.service.capture_store import MemoryCaptureStore
 from appliance.service.captures import Captures
-from appliance.service.errors import EncounterClosedError, NotFoundError, PoorQualityError
+from appliance.service.errors import EncounterClosedError, NotFoundError, PoorQualityError, UnreadablePhotoError
 from appliance.service.live_quality import LiveQuality
 from appliance.types import Frame
 
@@ -155,12 +156,33 @@ def test_live_sentence_follows_the_picture(quality: LiveQuality) -> None:
     assert said_after(quality, unsharp, 10_000, "quality.blurred") == "quality.blurred"
 
 
-def test_frame_is_judged_by_itself_and_a_broken_one_not_at_all(quality: LiveQuality) -> None:
+def test_frame_is_judged_by_itself_and_an_unreadable_one_is_refused(quality: LiveQuality) -> None:
     sharp, unsharp = sharp_and_blurred()
     assert quality.judge(sharp) == "quality.good"
     assert quality.judge(unsharp) == "quality.blurred"
-    # Nothing is held back for what cannot be measured; rule 3: capture waits for nothing.
-    assert quality.judge(sharp[:500]) is None
+    with pytest.raises(UnreadablePhotoError, match="cannot be read, so nothing was kept"):
+        quality.judge(sharp[:500])
+
+
+def test_nothing_is_held_back_while_the_measuring_is_down(
+    quality: LiveQuality, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise DecoderGoneError("It is gone.")
+
+    monkeypatch.setattr(quality._sandbox, "measure", gone)
+    assert quality.judge(sharp_and_blurred()[0]) is None
+
+
+def test_unreadable_photo_is_neither_kept_nor_held(
+    captures: Captures, camera: ObedientCamera, quality: LiveQuality
+) -> None:
+    encounter = captures.open_encounter()
+    camera.take()  # three right bytes and words: whole for the driver, a picture for nobody
+    with pytest.raises(UnreadablePhotoError):
+        captures.capture(encounter.encounter_id, quality.judge)
+    assert captures.held is None
+    assert captures.images(encounter.encounter_id) == ()
 
 
 def test_old_sentence_is_not_said() -> None:

@@ -9,9 +9,9 @@ from kiosk_station import WAIT_S, ManualClock, ObedientCamera, two_cameras, unti
 
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
+from appliance.service.shooting import Taken
 from appliance.service.shutter import PRESS_MAX_AGE_S, ButtonListener, Press, Shutter
 from appliance.service.station import Station
-from appliance.types import CapturedImage
 from firmware_bridge.client import Dermatoscope
 from firmware_bridge.codes import Inputs
 from firmware_bridge.simulated_device import SimulatedDevice
@@ -144,7 +144,7 @@ def test_flood_of_presses_is_bounded_and_a_failure_does_not_end_the_thread() -> 
     clock, begun, go = ManualClock(), threading.Event(), threading.Event()
     fired = []
 
-    def fire(press: Press) -> CapturedImage:
+    def fire(press: Press) -> Taken:
         fired.append(press)
         begun.set()
         go.wait(WAIT_S)

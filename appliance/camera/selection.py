@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, Literal, Protocol, Self
 
 from appliance.camera.protocol import Camera
+from appliance.errors import CameraError
 from appliance.types import Frame
 
 CameraRole = Literal["overview", "dermatoscope"]
@@ -88,6 +89,14 @@ class CameraSet:
                 raise KeyError(role)
             was, self._selected = self._selected, role
             return was != role
+
+    def is_working(self, role: CameraRole) -> bool:
+        """Tell whether a camera is there; it may not have sent a frame yet."""
+        try:
+            self._cameras[role].frame(-1, 0.0)
+        except CameraError:
+            return False
+        return True
 
     def hold_series(self, *, is_held: bool) -> None:
         """Hold the pictures of a series alike, or let the cameras adjust themselves again."""

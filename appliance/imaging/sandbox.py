@@ -36,6 +36,10 @@ _GONE: Final = "The image could not be read: decoding it failed. Save it again a
 _TOO_LONG: Final = "The image could not be read: decoding it took too long. Save it again as a JPEG file."
 
 
+class DecoderGoneError(ImageError):
+    """The process did not say what is wrong with the picture: it crashed, or took too long."""
+
+
 class Sandbox:
     """Decodes pictures in a confined process; safe to call from several threads, which take turns.
 
@@ -74,7 +78,8 @@ class Sandbox:
             uint8 [H, W, 3], RGB, upright.
 
         Raises:
-            ImageError: The picture is refused, or decoding it failed or took longer than the deadline.
+            ImageError: The picture is refused.
+            DecoderGoneError: Decoding it failed or took longer than the deadline.
         """
         return self._ask(worker.DECODE, content, self._pixels)
 
@@ -184,11 +189,11 @@ class Sandbox:
         logger.debug("decoding process started pid=%s is_filtered=%s", self._process.pid, self.is_filtered)
         return near
 
-    def _failed(self, error: Exception) -> ImageError:
+    def _failed(self, error: Exception) -> DecoderGoneError:
         """End the process, whatever state it is in, and return the sentence for the picture."""
         logger.warning("decoding process ended early: %s", type(error).__name__)
         self._end()
-        return ImageError(_TOO_LONG if isinstance(error, TimeoutError) else _GONE)
+        return DecoderGoneError(_TOO_LONG if isinstance(error, TimeoutError) else _GONE)
 
     def _end(self) -> None:
         if self._socket is not None:

@@ -12,7 +12,8 @@ from appliance.clock import Clock, SystemClock
 from appliance.config import QualityConfig
 from appliance.errors import ImageError
 from appliance.imaging.advice import Advice, advice_for
-from appliance.imaging.sandbox import Sandbox
+from appliance.imaging.sandbox import DecoderGoneError, Sandbox
+from appliance.service.errors import UnreadablePhotoError
 from appliance.types import Frame
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ _DEADLINE_S: Final = 1.0
 _SAID_S: Final = 2.0
 """An older sentence belongs to a picture that is gone."""
 _STOP_S: Final = 5.0
+UNREADABLE: Final = "The camera's picture cannot be read, so nothing was kept. Press again, or check its cable."
 
 
 class LiveQuality:
@@ -69,12 +71,19 @@ class LiveQuality:
                 self._arrival.notify()
 
     def judge(self, content: bytes) -> Advice | None:
-        """Say of one frame by itself what is wrong with it; None when that cannot be measured."""
+        """Say of one frame by itself what is wrong with it; None when that cannot be measured.
+
+        Raises:
+            UnreadablePhotoError: No decoder reads it: whole as it came, it is no picture for anybody.
+        """
         try:
             return advice_for(self._sandbox.measure(content, is_preview=False), self._config)
-        except ImageError as error:
+        except DecoderGoneError as error:
             logger.warning("frame not judged: %s", error)
             return None
+        except ImageError as error:
+            logger.warning("frame unreadable: %s", error)
+            raise UnreadablePhotoError(UNREADABLE) from error
 
     def _run(self) -> None:
         while True:

@@ -45,8 +45,10 @@ SHOTS: Final[dict[ShotKind, Shot]] = {
         Shot(kind="lateral", words="From the side", hint="only if raised", modality="XC", is_optional=True),
     )
 }
+MODEL_SHOT: Final[ShotKind] = "close_up"
+"""What the model is asked about if it is there: a view that every list has."""
 _MODEL_ORDER: Final[tuple[ShotKind, ...]] = (
-    "close_up",
+    MODEL_SHOT,
     "dermoscopic_polarized",
     "dermoscopic_non_polarized",
     "lateral",
@@ -96,7 +98,7 @@ class ShotList:
 
     @property
     def main_photo(self) -> str | None:
-        """Return the capture id of the photo to be assessed: the close-up first, a view that every list has."""
+        """Return the capture id of the photo to be assessed; None while there is none."""
         photos = (self.photo_of(kind) for kind in _MODEL_ORDER)
         return next((photo for photo in photos if photo is not None), None)
 

@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol, Self
 from appliance.camera.selection import CameraRole
 from appliance.clock import Clock
 from appliance.errors import DermstationError
+from appliance.service.shooting import Taken
 from appliance.types import CapturedImage
 from firmware_bridge.codes import Opcode
 from firmware_bridge.outcomes import Happened
@@ -48,8 +49,9 @@ class PressOutcome:
     number: int
     """Counts the presses from 1; 0 stands for none yet."""
     image: CapturedImage | None = None
+    """The last photo that it kept."""
     sentence: str | None = None
-    """Why nothing was kept."""
+    """Why nothing was kept, or not all of it."""
 
 
 class ButtonEvents(Protocol):
@@ -63,13 +65,16 @@ class Shutter:
     """Takes presses from any thread and fires them one by one on its own; a context manager.
 
     Args:
-        fire: Keeps a photo for a press, or raises the sentence why not.
+        fire: Keeps photos for a press, or raises the sentence why not.
         clock: The station's.
+        again_s: A press so soon after another one was the same movement of the hand.
     """
 
-    def __init__(self, fire: Callable[[Press], CapturedImage], clock: Clock) -> None:
+    def __init__(self, fire: Callable[[Press], Taken], clock: Clock, *, again_s: float = 0.0) -> None:
         self._fire = fire
         self._clock = clock
+        self._again_s = again_s
+        self._fired_s: float | None = None
         self._presses: queue.Queue[Press] = queue.Queue(_PRESSES_MAX)
         self._stop = threading.Event()
         self._outcome = PressOutcome(number=0)
@@ -102,9 +107,14 @@ class Shutter:
         if self._clock.monotonic_s() - press.pressed_s > PRESS_MAX_AGE_S:
             logger.warning("press too old: source=%s", press.source)
             return self._outcome
+        if self._again_s > 0 and self._fired_s is not None and press.pressed_s - self._fired_s < self._again_s:
+            logger.info("press belongs to the one before: source=%s", press.source)
+            return self._outcome
+        self._fired_s = press.pressed_s
         number = self._outcome.number + 1
         try:
-            self._outcome = PressOutcome(number=number, image=self._fire(press))
+            taken = self._fire(press)
+            self._outcome = PressOutcome(number=number, image=taken.images[-1], sentence=taken.sentence)
         except DermstationError as error:
             self._outcome = PressOutcome(number=number, sentence=str(error))
         return self._outcome

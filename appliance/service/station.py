@@ -13,15 +13,22 @@ from appliance.camera.protocol import Camera
 from appliance.camera.replay import ReplayCamera
 from appliance.camera.selection import ROLE_NAMES, CameraRole, CameraSet
 from appliance.clock import Clock, SystemClock
+from appliance.config import ShotsConfig
 from appliance.errors import CameraError
 from appliance.service.attempt import Engine
 from appliance.service.capture_store import CaptureStore, MemoryCaptureStore
 from appliance.service.captures import Captures
+from appliance.service.earlier import EarlierPhotos, NoEarlierPhotos
 from appliance.service.engine_watch import EngineWatch, HealthSource
 from appliance.service.errors import NotFoundError, NotShownError
 from appliance.service.jobs import Job
+from appliance.service.lamp import Lamp
 from appliance.service.live_quality import LiveQuality
 from appliance.service.questions import Questions
+from appliance.service.screen_cameras import ScreenCameras
+from appliance.service.shooting import SETTLE_S, Shooting, Taken
+from appliance.service.shot_list import MODEL_SHOT
+from appliance.service.shots import Shots
 from appliance.service.shutter import ButtonListener, Press, Shutter
 from appliance.types import CapturedImage, Encounter, Frame, KeepReason
 from firmware_bridge.client import Dermatoscope
@@ -29,6 +36,7 @@ from firmware_bridge.client import Dermatoscope
 _CAMERA_CHECK_S: Final = 0.05
 _SHOWN_S: Final = 1.0
 """A screen that shows the live picture asks for the next frame sooner, however slow it is."""
+_SAME_PRESS_S: Final = 0.7
 _CAMERA_STILL_S: Final = 2.0
 """A camera whose newest frame is older has frozen."""
 
@@ -49,16 +57,35 @@ class Station:
         clock: Clock | None = None,
         microcontroller: Dermatoscope | None = None,
         quality: LiveQuality | None = None,
+        shots: ShotsConfig | None = None,
+        earlier: EarlierPhotos | None = None,
+        light_settle_s: float = SETTLE_S,
     ) -> None:
         self.camera = camera
+        self.cameras = ScreenCameras(camera)
+        self.earlier = earlier or NoEarlierPhotos()
         self.watch = EngineWatch(engine)
         self.captures = Captures(camera, store or MemoryCaptureStore(), clock or SystemClock())
         self.questions = Questions(engine, self.watch)
         self.microcontroller = microcontroller
         self.quality = quality
         self._clock = clock or SystemClock()
-        self.shutter = Shutter(self._fire, self._clock)
         self._shown_s = -_SHOWN_S
+        self.lamp = Lamp(microcontroller, self._clock, self._is_shown) if microcontroller is not None else None
+        has_dermatoscope = self.cameras.has_dermatoscope
+        self.shots = Shots(shots, has_dermatoscope=has_dermatoscope) if shots is not None else None
+        self.shooting = Shooting(
+            self.captures,
+            self.cameras,
+            self._clock,
+            shots=self.shots,
+            lamp=self.lamp,
+            judge=quality.judge if quality is not None else None,
+            on_kept=self._kept,
+            settle_s=light_settle_s,
+        )
+        # With a list the screen stays, and the second press of a hand that twitched would be the next shot.
+        self.shutter = Shutter(self._fire, self._clock, again_s=_SAME_PRESS_S if shots is not None else 0.0)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -75,6 +102,8 @@ class Station:
             self._stack.callback(self.camera.close)
         if self.microcontroller is not None:
             self._stack.enter_context(self.microcontroller)
+        if self.microcontroller is not None and self.lamp is not None:
+            self._stack.enter_context(self.lamp)
             listener = ButtonListener(self.microcontroller, self.shutter.press, self._clock, time.monotonic)
             self._stack.enter_context(listener)
         return self
@@ -88,18 +117,28 @@ class Station:
         previous = self.captures.current
         if previous is not None:
             self.close_encounter(previous.encounter_id)
-        return self.captures.open_encounter()
+        encounter = self.captures.open_encounter()
+        self.shooting.begin(encounter.encounter_id)
+        return encounter
+
+    def begin_shots(self, body_site: str | None = None, images: tuple[CapturedImage, ...] = ()) -> None:
+        """Start the shot list of another lesion in the visit on the screen, as `Shots.begin` says."""
+        if (current := self.captures.current) is not None:
+            self.shooting.begin(current.encounter_id, body_site, images)
 
     def close_encounter(self, encounter_id: str) -> None:
         """Take an encounter off the screen; its photos and answers are let go."""
         self.captures.close_encounter(encounter_id)
-        self._hold_series(is_held=False)
+        self.shooting.end()
+        self.cameras.hold_series(is_held=False)
         self.questions.forget_encounter(encounter_id)
         self.questions.forget_photos()
 
     def lock_screen(self) -> None:
-        """Hide the visit: no shutter fires, and a photo on its way is discarded."""
+        """Hide the visit: no shutter fires, a photo on its way is discarded, and the light goes out."""
         self.captures.lock_screen()
+        if self.lamp is not None:
+            self.lamp.look()
 
     def unlock_screen(self) -> None:
         """Show the visit again."""
@@ -111,13 +150,13 @@ class Station:
         if current is not None:
             self.close_encounter(current.encounter_id)
 
-    def capture(self, encounter_id: str) -> CapturedImage:
-        """Fire the shutter; the photo's encoding starts at once.
+    def press(self, encounter_id: str) -> Taken:
+        """Fire the shutter for the shot that comes now, as `Shooting.press`; the photo's encoding starts at once."""
+        return self.shooting.press(encounter_id)
 
-        Raises:
-            DermstationError: Nothing was kept; the sentence says why.
-        """
-        return self._kept(self.captures.capture(encounter_id, self.quality.judge if self.quality else None))
+    def capture(self, encounter_id: str) -> CapturedImage:
+        """Do `press` and return the last photo that it kept."""
+        return self.press(encounter_id).images[-1]
 
     def keep_held(self, encounter_id: str, capture_id: str, reason: KeepReason) -> CapturedImage:
         """Keep the photo that was held for its poor quality.
@@ -125,22 +164,23 @@ class Station:
         Raises:
             DermstationError: Nothing was kept; the sentence says why.
         """
-        return self._kept(self.captures.keep_held(encounter_id, capture_id, reason))
+        return self.shooting.keep_held(encounter_id, capture_id, reason)
 
-    def _kept(self, image: CapturedImage) -> CapturedImage:
-        self._hold_series(is_held=True)
-        self.questions.encode(image)
-        return image
+    def _kept(self, image: CapturedImage) -> None:
+        self.cameras.hold_series(is_held=True)
+        # Encoding takes a model that looks at the close-up as long as a question: not every view is worth it.
+        if image.shot is None or image.shot == MODEL_SHOT:
+            self.questions.encode(image)
 
     @property
     def camera_roles(self) -> tuple[CameraRole, ...]:
         """The cameras that may be put on the screen; none when there is nothing to choose."""
-        return self.camera.roles if isinstance(self.camera, CameraSet) else ()
+        return self.cameras.roles
 
     @property
     def selected_camera(self) -> CameraRole:
         """Whose picture is on the screen."""
-        return self.camera.selected if isinstance(self.camera, CameraSet) else "overview"
+        return self.cameras.selected
 
     def show_next_camera(self) -> None:
         """Put the next camera's picture on the screen, where there is more than one."""
@@ -153,11 +193,15 @@ class Station:
         Raises:
             NotFoundError: This box has none of that role.
         """
-        if role not in self.camera_roles or not isinstance(self.camera, CameraSet):
-            raise NotFoundError("This box has no such camera.")
-        self.camera.select(role)
+        self.shooting.select(role)
 
-    def _fire(self, press: Press) -> CapturedImage:
+    def _is_shown(self) -> bool:
+        """Whether somebody looks at the live picture of a visit now."""
+        now_s = self._clock.monotonic_s()
+        is_seen = now_s - self._shown_s <= _SHOWN_S or self.shooting.is_at_work(now_s)
+        return is_seen and self.captures.current is not None and not self.captures.is_locked
+
+    def _fire(self, press: Press) -> Taken:
         """Do for a press of a button what a touch does, for the visit that it was meant for."""
         encounter = self.captures.on_screen_at(press.pressed_s)
         if self._clock.monotonic_s() - self._shown_s > _SHOWN_S:
@@ -166,14 +210,10 @@ class Station:
             # Nothing is kept unseen here either: the first press shows the picture, the next one keeps it.
             self.select_camera(press.role)
             raise NotShownError(f"The {ROLE_NAMES[press.role]} is shown now. Press again to take the photo.")
-        return self.capture(encounter.encounter_id)
+        return self.press(encounter.encounter_id)
 
     def _camera_pressed(self, role: CameraRole, pressed_s: float) -> None:
         self.shutter.press(Press(source="camera", pressed_s=pressed_s, role=role))
-
-    def _hold_series(self, *, is_held: bool) -> None:
-        if isinstance(self.camera, CameraSet):
-            self.camera.hold_series(is_held=is_held)
 
     def assess(self, capture_id: str, *, again: bool = False) -> Job:
         """Ask for a photo's assessment; `again` asks anew if it failed or was cancelled.

@@ -120,7 +120,7 @@ def select(role: str) -> None:
 
 def hold(is_held: bool) -> None:
     """Hold the series' pictures alike, or not."""
-    _station()._hold_series(is_held=is_held)
+    _station().cameras.hold_series(is_held=is_held)
 
 
 def wait_for_press(number: int, timeout_s: float = 10.0) -> dict[str, Any]:

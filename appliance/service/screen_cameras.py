@@ -1,0 +1,55 @@
+"""The cameras as the screen uses them: whose picture is on it, and which one a shot needs. One camera or several."""
+
+from typing import Final
+
+from appliance.camera.protocol import Camera
+from appliance.camera.selection import CameraRole, CameraSet
+from appliance.service.errors import NotFoundError
+from appliance.types import Modality
+
+ROLE_OF: Final[dict[Modality, CameraRole]] = {"XC": "overview", "DMS": "dermatoscope"}
+MODALITY_OF: Final[dict[CameraRole, Modality]] = {role: modality for modality, role in ROLE_OF.items()}
+
+
+class ScreenCameras:
+    """What is chosen among the cameras of a station."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._set = camera if isinstance(camera, CameraSet) else None
+
+    @property
+    def roles(self) -> tuple[CameraRole, ...]:
+        """The cameras that may be put on the screen; none when there is nothing to choose."""
+        return self._set.roles if self._set is not None else ()
+
+    @property
+    def selected(self) -> CameraRole:
+        """Whose picture is on the screen."""
+        return self._set.selected if self._set is not None else "overview"
+
+    @property
+    def has_dermatoscope(self) -> bool:
+        """Whether dermoscopic images can be taken; a camera without a role may have any lens on."""
+        return self._set is None or "dermatoscope" in self._set.roles
+
+    def select(self, role: CameraRole) -> None:
+        """Put another camera's picture on the screen.
+
+        Raises:
+            NotFoundError: This box has none of that role.
+        """
+        if self._set is None or role not in self._set.roles:
+            raise NotFoundError("This box has no such camera.")
+        self._set.select(role)
+
+    def select_for(self, modality: Modality) -> None:
+        """Put the camera of a shot on the screen, if there is one and it works: a dead one must not hide another."""
+        role = ROLE_OF[modality]
+        if self._set is None or role not in self._set.roles or not self._set.is_working(role):
+            return
+        self._set.select(role)
+
+    def hold_series(self, *, is_held: bool) -> None:
+        """Hold the pictures of a series alike, or let the cameras adjust themselves again."""
+        if self._set is not None:
+            self._set.hold_series(is_held=is_held)
