@@ -14,8 +14,10 @@ from appliance.records.store import RecordStore
 logger = logging.getLogger(__name__)
 
 
-def note_read(store: RecordStore, operator_id: str | None, kind: type[Content], ids: Sequence[str]) -> Saved | None:
-    """Note that somebody looked at records.
+def note_read(
+    store: RecordStore, operator_id: str | None, kind: type[Content], ids: Sequence[str], *, detail: str = ""
+) -> Saved | None:
+    """Note that somebody looked at records, and in `detail` from where when that was not the kiosk.
 
     Returns:
         The receipt; None on a disk that is full or takes no writes, where reading must go on.
@@ -27,7 +29,7 @@ def note_read(store: RecordStore, operator_id: str | None, kind: type[Content], 
     with store.saver.lock:
         rows = [row for one in ids for row in store.clear_rows(kind, **{kind.ID_COLUMN: one})]
         try:
-            return store.note("read", operator_id, objects=[row.state() for row in rows])
+            return store.note("read", operator_id, objects=[row.state() for row in rows], detail=detail)
         except (DiskFullError, ReadOnlyError) as error:
             logger.warning("audit entry not written action=read reason=%s", error)
             return None

@@ -112,18 +112,6 @@ class RecordReader:
             encounter_id = str(record.parents["encounter_id"])
             return self.saver.blobs.read(record.record_id, self._data_key(row[0]), encounter_id, record.content.sha256)
 
-    def count(self, kind: type[Content], **parent: str) -> int:
-        """Count the records of one parent that were not erased; none of them is opened.
-
-        Args:
-            kind: Which records.
-            parent: As `of`.
-        """
-        ((column, value),) = parent.items()
-        with self._reading():
-            rows = select_rows(self.saver.connection, kind, column, value)
-        return sum(row.key_id is not None for row in rows)
-
     def meta(self, name: str) -> bytes:
         """Read one of the store's own values.
 
@@ -172,12 +160,14 @@ class RecordReader:
             found = self.saver.connection.execute("SELECT capture_id FROM captured_image WHERE key_id IS NOT NULL")
             return {one[0] for one in found}
 
-    def visits(self) -> list[Visit]:
-        """Read the clear columns of every encounter that was not erased."""
+    def visits(self, subject_id: str | None = None) -> list[Visit]:
+        """Read the clear columns of every encounter that was not erased; of one subject, or of all."""
+        whose = "" if subject_id is None else "AND subject_id = ? "
         with self._reading():
             found = self.saver.connection.execute(
                 "SELECT encounter_id, subject_id, sequence, recorded_at, date_confirmed FROM encounter "
-                "WHERE key_id IS NOT NULL ORDER BY sequence"
+                f"WHERE key_id IS NOT NULL {whose}ORDER BY sequence",
+                () if subject_id is None else (subject_id,),
             ).fetchall()
         return [
             Visit(

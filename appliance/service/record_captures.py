@@ -140,6 +140,13 @@ class RecordCaptureStore:
         with self._lock:
             return tuple(self._image(record) for record in self._readable(encounter_id))
 
+    def of_lesion(self, encounter_id: str) -> tuple[CapturedImage, ...]:
+        """Return those that show the lesion on the screen."""
+        with self._lock:
+            chosen = self._visit(encounter_id).lesion_id
+            found = self._readable(encounter_id)
+            return tuple(self._image(record) for record in found if record.parents["lesion_id"] == chosen)
+
     def forget_encounter(self, encounter_id: str) -> None:
         """Take a visit off the screen; on the disk it stays."""
         with self._lock:
