@@ -168,7 +168,7 @@ def _session_options(compute: Compute) -> "ort.SessionOptions":
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # Weights are packed for the processor while a graph is opened: with all threads, a quarter less of the start.
     options.add_session_config_entry("session.prepack.enable_parallel", "1")
-    # Between two products of a step lie some tens of microseconds: a thread that sleeps wakes too late for the next one.
+    # Between two products of a step lie some tens of microseconds: a thread that sleeps wakes too late for the next.
     # Without a limit it takes the kiosk's core: half the speed beside a busy process. DESIGN.md, "Measured".
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     # A memory pattern asks for one block as large as the whole run: at 4096 patches that alone was 300 MB.
