@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.camera.configured import build_cameras
 from appliance.camera.protocol import Camera
@@ -16,6 +17,9 @@ from appliance.service.live_quality import LiveQuality
 from appliance.service.station import Station
 from firmware_bridge.client import Dermatoscope
 from firmware_bridge.port import opener
+
+if TYPE_CHECKING:
+    from appliance.service.visits import Visits
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +36,12 @@ def open_camera(config: CameraConfig) -> Camera:
     return ReplayCamera(folder, frames_per_s=config.frames_per_s, picture_s=config.picture_s)
 
 
-def build_station(config: Config) -> Station:
+def build_station(config: Config, clinic: Clinic | None = None) -> Station:
     """Put a station together; the caller enters it.
+
+    Args:
+        config: The settings.
+        clinic: The records, where photos and answers go; without it they stay in memory until the visit is closed.
 
     Raises:
         CameraError: The camera cannot be opened.
@@ -44,7 +52,20 @@ def build_station(config: Config) -> Station:
     if config.microcontroller.enabled:
         microcontroller = Dermatoscope(opener(config.microcontroller.port))
     quality = LiveQuality(config.quality)
-    return Station(open_camera(config.camera), engine, microcontroller=microcontroller, quality=quality)
+    return Station(
+        open_camera(config.camera),
+        engine,
+        visits=_build_visits(clinic) if clinic is not None else None,
+        microcontroller=microcontroller,
+        quality=quality,
+        shots=config.shots,
+    )
+
+
+def _build_visits(clinic: Clinic) -> "Visits":
+    from appliance.service.visits import Visits
+
+    return Visits(clinic.records, clinic.operator)
 
 
 def build_clinic(config: Config) -> Clinic | None:

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from appliance.camera.protocol import Camera
 from appliance.camera.replay import ReplayCamera
@@ -30,8 +30,12 @@ from appliance.service.shooting import SETTLE_S, Shooting, Taken
 from appliance.service.shot_list import MODEL_SHOT
 from appliance.service.shots import Shots
 from appliance.service.shutter import ButtonListener, Press, Shutter
+from appliance.service.visit_screen import VisitScreen
 from appliance.types import CapturedImage, Encounter, Frame, KeepReason
 from firmware_bridge.client import Dermatoscope
+
+if TYPE_CHECKING:  # a station without the extra `records` has screens too
+    from appliance.service.visits import Visits
 
 _CAMERA_CHECK_S: Final = 0.05
 _SHOWN_S: Final = 1.0
@@ -54,6 +58,7 @@ class Station:
         engine: EngineClientLike,
         *,
         store: CaptureStore | None = None,
+        visits: "Visits | None" = None,
         clock: Clock | None = None,
         microcontroller: Dermatoscope | None = None,
         quality: LiveQuality | None = None,
@@ -63,10 +68,13 @@ class Station:
     ) -> None:
         self.camera = camera
         self.cameras = ScreenCameras(camera)
+        self.visits = visits
+        if visits is not None:
+            store, earlier = visits.photos, visits.earlier
         self.earlier = earlier or NoEarlierPhotos()
         self.watch = EngineWatch(engine)
         self.captures = Captures(camera, store or MemoryCaptureStore(), clock or SystemClock())
-        self.questions = Questions(engine, self.watch)
+        self.questions = Questions(engine, self.watch, visits.answers if visits is not None else None)
         self.microcontroller = microcontroller
         self.quality = quality
         self._clock = clock or SystemClock()
@@ -84,6 +92,7 @@ class Station:
             on_kept=self._kept,
             settle_s=light_settle_s,
         )
+        self.visit_screen = VisitScreen(self.captures, self.shooting, self.cameras, self.questions, visits)
         # With a list the screen stays, and the second press of a hand that twitched would be the next shot.
         self.shutter = Shutter(self._fire, self._clock, again_s=_SAME_PRESS_S if shots is not None else 0.0)
         self._stack = ExitStack()
@@ -114,12 +123,7 @@ class Station:
 
     def open_encounter(self) -> Encounter:
         """Put a new encounter on the screen; the one before it is closed."""
-        previous = self.captures.current
-        if previous is not None:
-            self.close_encounter(previous.encounter_id)
-        encounter = self.captures.open_encounter()
-        self.shooting.begin(encounter.encounter_id)
-        return encounter
+        return self.visit_screen.open()
 
     def begin_shots(self, body_site: str | None = None, images: tuple[CapturedImage, ...] = ()) -> None:
         """Start the shot list of another lesion in the visit on the screen, as `Shots.begin` says."""
@@ -127,12 +131,8 @@ class Station:
             self.shooting.begin(current.encounter_id, body_site, images)
 
     def close_encounter(self, encounter_id: str) -> None:
-        """Take an encounter off the screen; its photos and answers are let go."""
-        self.captures.close_encounter(encounter_id)
-        self.shooting.end()
-        self.cameras.hold_series(is_held=False)
-        self.questions.forget_encounter(encounter_id)
-        self.questions.forget_photos()
+        """End an encounter; without records its photos and answers are let go."""
+        self.visit_screen.close(encounter_id)
 
     def lock_screen(self) -> None:
         """Hide the visit: no shutter fires, a photo on its way is discarded, and the light goes out."""
@@ -141,14 +141,13 @@ class Station:
             self.lamp.look()
 
     def unlock_screen(self) -> None:
-        """Show the visit again."""
+        """Show the visit again, or the one that the records say is open."""
+        self.visit_screen.come_back()
         self.captures.unlock_screen()
 
     def leave_screen(self) -> None:
         """Take the visit off the screen: somebody else is there now."""
-        current = self.captures.current
-        if current is not None:
-            self.close_encounter(current.encounter_id)
+        self.visit_screen.leave()
 
     def press(self, encounter_id: str) -> Taken:
         """Fire the shutter for the shot that comes now, as `Shooting.press`; the photo's encoding starts at once."""
@@ -222,7 +221,7 @@ class Station:
             DermstationError: The photo's visit is closed, or too much is asked at once.
         """
         image = self.captures.image(capture_id)
-        return self._of_open_encounter(self.questions.assess(image, again=again))
+        return self._of_open_encounter(self.questions.assess(image, again=again, asked_by=self._asks()))
 
     def ask(self, capture_id: str, question: str) -> Job:
         """Ask a follow-up question about a photo.
@@ -230,7 +229,12 @@ class Station:
         Raises:
             DermstationError: The photo's visit is closed, the question is empty or too long, or too much is asked.
         """
-        return self._of_open_encounter(self.questions.ask(self.captures.image(capture_id), question))
+        return self._of_open_encounter(
+            self.questions.ask(self.captures.image(capture_id), question, asked_by=self._asks())
+        )
+
+    def _asks(self) -> str | None:
+        return self.visits.operator() if self.visits is not None else None
 
     def _of_open_encounter(self, job: Job) -> Job:
         """Drop a job whose encounter was closed while it was made: nobody would ever let go of its photo."""
