@@ -21,12 +21,16 @@ NOT_TOUCHES: Final = frozenset({"api.state", "api.preview", "api.events", "api.p
 """What a page asks for by itself: it does not keep the screen from locking."""
 
 
-class KioskApp(Flask):
+class GuardedApp(Flask):
     """A Flask application whose routes are denied unless `guard.allow` names who may use them."""
 
-    def __init__(self, clinic: Clinic | None) -> None:
-        super().__init__("web", template_folder="templates", static_folder="static")
-        self.clinic = clinic
+    def refusal(self, access: Access) -> WerkzeugResponse | None:
+        """Let the request pass with None, or return what is answered instead; a subclass knows who asks.
+
+        Raises:
+            DermstationError: Whoever asks may not; the sentence says why.
+        """
+        raise NotImplementedError(access)
 
     def dispatch_request(self) -> ResponseReturnValue:
         """Answer the request, if whoever asks may; the last thing before the route itself."""
@@ -34,9 +38,21 @@ class KioskApp(Flask):
             access = access_of(self.view_functions.get(request.endpoint or ""))
             if access is None:
                 abort(HTTPStatus.FORBIDDEN, "Nobody may use this page.")
-            if self.clinic is not None and (refusal := _refusal(self.clinic, access)) is not None:
+            if (refusal := self.refusal(access)) is not None:
                 return refusal
         return super().dispatch_request()
+
+
+class KioskApp(GuardedApp):
+    """The kiosk's application: who may is whoever is at the screen."""
+
+    def __init__(self, clinic: Clinic | None) -> None:
+        super().__init__("web", template_folder="templates", static_folder="static")
+        self.clinic = clinic
+
+    def refusal(self, access: Access) -> WerkzeugResponse | None:
+        """Ask the clinic; without one everybody may use every route."""
+        return None if self.clinic is None else _refusal(self.clinic, access)
 
 
 def is_this_browser(clinic: Clinic) -> bool:
