@@ -99,7 +99,18 @@ class StationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=63)] = "dermstation"
     """Instance name on the LAN; never a clinic's or a patient's name."""
     advertise: bool = True
-    """Whether to be found by mDNS; only ever done when listening beyond loopback."""
+    """Whether to be found by mDNS; only ever done when phones may come in, `[lan]`."""
+
+
+class LanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[lan]`: phones and tablets of the clinic's network; the kiosk's screens are never there."""
+
+    enabled: bool = False
+    host: str = "0.0.0.0"  # noqa: S104 - it says for whom it is
+    """Address to listen on; every IPv4 address of the box by default."""
+    port: Port = 8443
+    folder: str = "/var/lib/dermstation/lan"
+    """Where the box keeps its certificate: beside the records, never in their backups."""
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -159,6 +170,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     engine: EngineConfig = EngineConfig()
     station: StationConfig = StationConfig()
+    lan: LanConfig = LanConfig()
     camera: CameraConfig = CameraConfig()
     quality: QualityConfig = QualityConfig()
     shots: ShotsConfig = ShotsConfig()

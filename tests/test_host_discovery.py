@@ -22,7 +22,7 @@ from appliance.host.discovery import Advertisement
 from appliance.host.names import LABEL_MAX_BYTES, host_name, instance_names
 
 ADVERTISE = str(Path(avahi.__file__).with_name("advertise.py"))
-DERMSTATION, HTTP = "_dermstation._tcp", "_http._tcp"
+DERMSTATION, HTTPS = "_dermstation._tcp", "_https._tcp"
 PORT = 8080
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # what the tests are about
 
@@ -63,7 +63,7 @@ def wait_until_advertised(process: subprocess.Popen[str]) -> None:
 def test_avahi_resolves_both_services_from_another_machine(lan: Lan) -> None:
     with lan.advertising() as process:
         wait_until_advertised(process)
-        found = lan.avahi.browse(DERMSTATION, HTTP)
+        found = lan.avahi.browse(DERMSTATION, HTTPS)
     expected = Found(
         instance="dermstation",
         host="dermstation.local",
@@ -83,15 +83,15 @@ def test_sigterm_withdraws_it_at_once(lan: Lan) -> None:
         # Without a goodbye a neighbour would keep it for the 75 minutes of its records.
         watch.wait_for("-;")
         assert process.wait(20) == 0
-    assert lan.avahi.browse(DERMSTATION, HTTP) == []
+    assert lan.avahi.browse(DERMSTATION, HTTPS) == []
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(("service_type", "taken"), [(DERMSTATION, "dermstation"), (HTTP, "Dermstation")])
+@pytest.mark.parametrize(("service_type", "taken"), [(DERMSTATION, "dermstation"), (HTTPS, "Dermstation")])
 def test_a_name_that_avahi_has_already_moves_both_services(lan: Lan, service_type: str, taken: str) -> None:
     with lan.avahi.published("-s", taken, service_type, "9"), lan.advertising() as process:
         wait_until_advertised(process)
-        ours = [(found.instance, found.host) for found in lan.avahi.browse(DERMSTATION, HTTP) if found.port == PORT]
+        ours = [(found.instance, found.host) for found in lan.avahi.browse(DERMSTATION, HTTPS) if found.port == PORT]
     assert ours == [("dermstation-2", "dermstation-2.local")] * 2
 
 

@@ -1,4 +1,4 @@
-"""The name in a Host header."""
+"""The name in a Host header, and the other way round."""
 
 
 def name_of_host(host: str) -> str:
@@ -8,3 +8,8 @@ def name_of_host(host: str) -> str:
         return name if not rest or rest.startswith(":") else ""
     name, _, port = host.partition(":")
     return name if not port or port.isdecimal() else ""
+
+
+def authority(host: str, port: int) -> str:
+    """Write a host and a port as they stand in an address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

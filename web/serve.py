@@ -5,7 +5,6 @@ import signal
 import socket
 import threading
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +18,9 @@ from appliance.host.discovery import Advertisement, StationState
 from appliance.host.notify import Notifier
 from appliance.service.station import Station
 from appliance.wiring import build_station
-from web.kiosk.app import LOOPBACK_HOSTS, MAX_BODY_BYTES, create_kiosk_app
-from web.kiosk.lan import keep_lan_out, lan_hosts
+from web.hosts import authority
+from web.kiosk.app import MAX_BODY_BYTES, create_kiosk_app
+from web.lan.serving import enter_lan, enter_presence, require_loopback
 from web.listening import tcp_listener
 from web.server import HttpServer
 
@@ -33,18 +33,23 @@ _TICK_S: Final = 1.0
 
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file; flags go before it.")
-@click.option("--host", help="Address to listen on; 0.0.0.0 lets the clinic's network find the box.")
+@click.option("--host", help="Loopback address of the screens; nothing else is allowed.")
 @click.option("--port", type=int, help="Port to listen on; 0 lets the kernel choose.")
 @click.option("--name", help="Instance name on the network; never a clinic's or a patient's.")
+@click.option("--lan/--no-lan", default=None, help="Whether phones of the clinic's network may come in and be paired.")
 @click.option("--engine", "engine_address", help="Engine to ask: unix:/path or host:port.")
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder of the replay camera.")
-def serve(config: Path | None, engine_address: str | None, pictures: Path | None, **flags: Any) -> None:
+def serve(
+    config: Path | None, engine_address: str | None, pictures: Path | None, lan: bool | None, **flags: Any
+) -> None:
     """Serve the station: the kiosk's screens, capture, and its presence on the network."""
     settings = station_settings(load_config(config), {key: flag for key, flag in flags.items() if flag is not None})
     if engine_address is not None:
         settings = with_engine(settings, EngineAddress.parse(engine_address))
     if pictures is not None:
         settings = with_pictures(settings, pictures)
+    if lan is not None:
+        settings = msgspec.structs.replace(settings, lan=msgspec.structs.replace(settings.lan, enabled=lan))
     run_station(settings, Notifier.from_environment())
 
 
@@ -80,18 +85,18 @@ def run_station(config: Config, notifier: Notifier) -> None:
         ConfigurationError: The address cannot be used.
         CameraError: The camera cannot be opened.
     """
+    require_loopback(config.station.host)
     listener = listen(config.station.host, config.station.port)
     port = listener.getsockname()[1]
     with ExitStack() as stack:
         station = stack.enter_context(build_station(config))
-        hosts = LOOPBACK_HOSTS | lan_hosts(config.station.name, config.station.host)
-        app = create_kiosk_app(station, allowed_hosts=hosts)
-        keep_lan_out(app, station)
+        lan = enter_lan(stack, config, station, None)
+        app = create_kiosk_app(station)
         server = HttpServer(app, listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.stop())
-        presence = stack.enter_context(_advertisement(config.station, port))
-        click.echo(f"The station listens on http://{_authority(config.station.host, port)}")
+        presence = enter_presence(stack, config, lan)
+        click.echo(f"The station listens on http://{authority(config.station.host, port)}")
         notifier.ready("capture ready")
         _run(server, station, notifier, presence)
 
@@ -106,13 +111,8 @@ def listen(host: str, port: int) -> socket.socket:
         return tcp_listener(host, port)
     except OSError as error:
         raise ConfigurationError(
-            f"The station cannot listen on {_authority(host, port)}: {error.strerror or error}."
+            f"The station cannot listen on {authority(host, port)}: {error.strerror or error}."
         ) from error
-
-
-def _advertisement(config: StationConfig, port: int) -> Advertisement:
-    host = config.host if config.advertise else "127.0.0.1"
-    return Advertisement(config.name, host, port, version=version("dermstation"), state="starting")
 
 
 def _run(server: HttpServer, station: Station, notifier: Notifier, presence: Advertisement) -> None:
@@ -139,7 +139,3 @@ def _tell(station: Station, notifier: Notifier, presence: Advertisement, done: t
             told = state
             presence.update_state(state)
             notifier.status(status.words)
-
-
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -95,6 +95,7 @@ class HttpServer:
         threads: Requests that are answered at the same time; a stream holds one for as long as it lasts.
         max_body_bytes: The application refuses a larger body in its own words; what never reaches it is refused here.
         refusal: Turns a status and a sentence into the JSON of the application's errors.
+        is_behind_tls: Whether another process ends TLS before it, so that its addresses begin with https.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class HttpServer:
         threads: int,
         max_body_bytes: int,
         refusal: Callable[[HTTPStatus, str], Any] = _plain_refusal,
+        is_behind_tls: bool = False,
     ) -> None:
         self._connections: dict[int, Any] = {}
         self._stop = threading.Event()
@@ -125,6 +127,7 @@ class HttpServer:
             asyncore_use_poll=True,
             log_socket_errors=False,
             ident="dermstation",
+            url_scheme="https" if is_behind_tls else "http",
             clear_untrusted_proxy_headers=True,
         )
         self._server.channel_class = _Channel

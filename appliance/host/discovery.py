@@ -20,18 +20,17 @@ from zeroconf import AddressResolver, Zeroconf  # type: ignore[attr-defined]  # 
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from appliance.host.addresses import is_beyond_loopback, lan_addresses, own_addresses
-from appliance.host.names import host_name, instance_names
+from appliance.host.names import NAMES_TRIED, host_name, instance_names
 
 __all__ = ["SERVICE_TYPES", "Advertisement", "StationState", "is_beyond_loopback"]
 
 logger = logging.getLogger(__name__)
 
-SERVICE_TYPES: Final = ("_dermstation._tcp.local.", "_http._tcp.local.")
+SERVICE_TYPES: Final = ("_dermstation._tcp.local.", "_https._tcp.local.")
 StationState = Literal["starting", "ready", "no-model"]
 """All that the LAN learns of how the station is doing; `no-model`: photos and referrals work, answers do not."""
 
 _TXT_VERSION: Final = "1"
-_NAMES_TRIED: Final = 50
 _HOST_PROBE_MS: Final = 750
 """As long as a responder may take (RFC 6762, section 8.1: three probes 250 ms apart)."""
 _RESCAN_S: Final = 5.0
@@ -62,6 +61,7 @@ class Advertisement:
         instance_names(name)
         self._name, self._host, self._port, self._version = name, host, port, version
         self._state = _checked(state)
+        self._claimed: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -85,6 +85,11 @@ class Advertisement:
         self._thread.join(_STOP_S)
         if self._thread.is_alive():
             logger.warning("advertisement did not stop: waited_s=%s", _STOP_S)
+
+    @property
+    def host_name(self) -> str | None:
+        """The host name that the network gave the station, such as "dermstation-2.local."; None until it has one."""
+        return self._claimed
 
     def update_state(self, state: StationState) -> None:
         """Tell the LAN another state; from any thread."""
@@ -132,6 +137,7 @@ class Advertisement:
                 self._port,
                 ",".join(addresses),
             )
+            self._claimed = claim.server
             while lan_addresses(self._host) == addresses:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), _RESCAN_S)
@@ -140,7 +146,7 @@ class Advertisement:
                         await responder.async_update_service(service)
 
     async def _claim(self, responder: Zeroconf, addresses: tuple[str, ...]) -> _Claim:
-        for instance in itertools.islice(instance_names(self._name), _NAMES_TRIED):
+        for instance in itertools.islice(instance_names(self._name), NAMES_TRIED):
             claim = _Claim(instance=instance, server=host_name(instance), addresses=addresses)
             if await _is_free(responder, claim, self._services(claim)):
                 return claim

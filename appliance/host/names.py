@@ -13,6 +13,8 @@ from appliance.errors import ConfigurationError
 
 LABEL_MAX_BYTES = 63
 """Bytes of one DNS label (RFC 1035, section 2.3.4)."""
+NAMES_TRIED = 9
+"""How many names a box tries on a network; its certificate is for all of them."""
 _FALLBACK_HOST = "dermstation"
 
 

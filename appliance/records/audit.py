@@ -26,7 +26,7 @@ DIGEST_BYTES: Final = 12
 ACTIONS: Final = frozenset({
     "set-up", "unlocked", "locked", "date-confirmed", "phrase-changed", "sheet-changed",
     "pin-tried", "signed-in", "signed-out", "user-added", "user-changed", "pin-changed", "pin-reset",
-    "device-paired", "device-revoked",
+    "device-paired", "device-revoked", "device-seen",
     "added", "changed", "read", "draft-discarded", "moved",
     "exported", "printed", "erased", "backup-made", "restored", "drill",
 })  # fmt: skip

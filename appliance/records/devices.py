@@ -8,6 +8,7 @@ import hashlib
 import secrets
 import sqlite3
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from appliance.records.errors import MissingError
@@ -65,6 +66,15 @@ def device_of(store: RecordStore, token: str) -> Device:
 def devices(store: RecordStore) -> tuple[Device, ...]:
     """List every device that was ever paired."""
     return _select(store, "ORDER BY rowid", ())
+
+
+def last_seen(store: RecordStore) -> dict[str, datetime]:
+    """Return when each device was noted last, by its id; one that never came is not in it."""
+    with store.saver.lock:
+        found = store.saver.connection.execute(
+            "SELECT detail, MAX(sequence), recorded_at FROM audit WHERE action = 'device-seen' GROUP BY detail"
+        ).fetchall()
+    return {one[0]: datetime.fromisoformat(one[2]) for one in found}
 
 
 def revoke(store: RecordStore, device_id: str, lead: User) -> None:
