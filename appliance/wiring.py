@@ -65,7 +65,7 @@ def build_station(config: Config, clinic: Clinic | None = None) -> Station:
 def _build_visits(clinic: Clinic) -> "Visits":
     from appliance.service.visits import Visits
 
-    return Visits(clinic.records, clinic.operator)
+    return Visits(clinic.records, clinic.operator, has_records=lambda: clinic.store is not None)
 
 
 def build_clinic(config: Config) -> Clinic | None:

@@ -63,8 +63,9 @@ class VisitScreen:
             NotSavedError: It could not be noted; it stays.
         """
         current = self._captures.current
-        if self._visits is not None and current is not None and current.encounter_id == encounter_id:
-            self._visits.close(encounter_id)
+        visits = self._kept
+        if visits is not None and current is not None and current.encounter_id == encounter_id:
+            visits.close(encounter_id)
         self._take_off(encounter_id)
 
     def leave(self) -> None:
@@ -79,25 +80,23 @@ class VisitScreen:
             NotFoundError: It is not open, or another nurse's.
             NotSavedError: It could not be taken over.
         """
-        if self._visits is not None:
-            encounter = self._visits.resume(encounter_id)
-            self.leave_for(encounter)
+        if (visits := self._kept) is not None:
+            self._put(visits.resume(encounter_id))
 
     def come_back(self) -> None:
         """Put the newest open visit of whoever signed in on the screen, unless there is one."""
-        if self._visits is None or self._captures.current is not None:
+        if (visits := self._kept) is None or self._captures.current is not None:
             return
         try:
-            encounter = self._visits.resume_own()
+            encounter = visits.resume_own()
         except RecordsError:
             # Nobody is kept out because a visit cannot be found: the start page says what the records are like.
             logger.exception("open visit not found")
             return
         if encounter is not None:
-            self.leave_for(encounter)
+            self._put(encounter)
 
-    def leave_for(self, encounter: Encounter) -> None:
-        """Put another visit on the screen instead of the one there is."""
+    def _put(self, encounter: Encounter) -> None:
         current = self._captures.current
         if current is not None and current.encounter_id != encounter.encounter_id:
             self.leave()
@@ -108,11 +107,16 @@ class VisitScreen:
         """Start the shot list of the lesion that was chosen, with the photos that it has."""
         if (current := self._captures.current) is None:
             return
-        if self._visits is None:
+        if (visits := self._kept) is None:
             self._shooting.begin(current.encounter_id)
             return
-        site = self._visits.lesions.site_key(current.encounter_id)
-        self._shooting.begin(current.encounter_id, site, self._visits.photos.of_lesion(current.encounter_id))
+        site = visits.lesions.site_key(current.encounter_id)
+        self._shooting.begin(current.encounter_id, site, visits.photos.of_lesion(current.encounter_id))
+
+    @property
+    def _kept(self) -> "Visits | None":
+        """The records of visits, where there are any now."""
+        return self._visits if self._visits is not None and self._visits.has_records() else None
 
     def _take_off(self, encounter_id: str) -> None:
         self._captures.close_encounter(encounter_id)

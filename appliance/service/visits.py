@@ -27,9 +27,13 @@ from appliance.records.write import next_revision
 from appliance.service.earlier_photos import RecordEarlierPhotos
 from appliance.service.errors import NotFoundError
 from appliance.service.lesions import Lesions
+from appliance.service.patients import Patients
 from appliance.service.person import Person, consent_of, is_named, person_of
+from appliance.service.person_form import PERSON_FORM, PersonForm
 from appliance.service.record_answers import RecordAnswers
 from appliance.service.record_captures import VISIT_FORM, RecordCaptureStore
+from appliance.service.thumbnails import Thumbnails
+from appliance.service.unkept_captures import CapturesWhereverTheyGo
 from appliance.types import Encounter
 
 
@@ -49,19 +53,31 @@ class OpenVisit:
 class Visits:
     """The visits of the kiosk; every method may be called from any thread."""
 
-    def __init__(self, records: Callable[[], RecordStore], operator: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        records: Callable[[], RecordStore],
+        operator: Callable[[], str | None],
+        *,
+        has_records: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Take the records.
 
         Args:
             records: Gives the records, locked or not, or raises the sentence why there are none.
             operator: Tells who is at the screen; None without a PIN in an emergency.
+            has_records: Whether there are any.
         """
         self.records = records
+        self.has_records = has_records
         self.operator = operator
         self.photos = RecordCaptureStore(records, operator)
+        self.captures = CapturesWhereverTheyGo(self.photos, has_records)
         self.answers = RecordAnswers(records)
         self.lesions = Lesions(records, operator, self.photos)
         self.earlier = RecordEarlierPhotos(records, operator, self.photos)
+        self.form = PersonForm(records, operator, self.photos)
+        self.patients = Patients(records, operator)
+        self.thumbnails = Thumbnails(records)
 
     def waiting(self) -> tuple[OpenVisit, ...]:
         """Return the visits to go on with: the nurse's own, newest first, then those begun without a PIN."""
@@ -155,7 +171,7 @@ class Visits:
         with store.saver.lock:
             self.photos.ensure_visit(encounter_id)
             subject = store.get(SubjectContent, str(self.photos.subject_of(encounter_id)))
-            removal = Drafts(store).removal(encounter_id, "person", self.operator())
+            removal = Drafts(store).removal(encounter_id, PERSON_FORM, self.operator())
             if is_named(subject.content):
                 subject_id = new_id()
                 made = msgspec.structs.replace(content, pseudonym=pseudonym_of(subject_id))
