@@ -5,6 +5,7 @@ a backup must not carry the key. A box that takes over another's backup is anoth
 """
 
 import contextlib
+import errno
 import logging
 import os
 import stat
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.errors import DermstationError
 from appliance.host.certificates import (
@@ -53,15 +57,11 @@ class Certificates:
     @property
     def chain_pem(self) -> bytes:
         """The certificate and who vouches for it, as a TLS server sends them."""
-        from cryptography.hazmat.primitives.serialization import Encoding
-
         return b"".join(one.certificate.public_bytes(Encoding.PEM) for one in (self.leaf, self.authority))
 
     @property
     def authority_der(self) -> bytes:
         """What a telephone installs."""
-        from cryptography.hazmat.primitives.serialization import Encoding
-
         return self.authority.certificate.public_bytes(Encoding.DER)
 
     @property
@@ -155,7 +155,7 @@ class CertificateFiles:
             pass
         except (TypeError, ValueError) as error:
             logger.warning("certificate damaged, made anew: error=%s", error)
-        except _invalid_signature():
+        except InvalidSignature:
             logger.info("certificate of another authority, made anew")
         made = make_leaf(authority, names, addresses, period)
         self._write(LEAF_NAME, made.pem())
@@ -164,13 +164,20 @@ class CertificateFiles:
 
     def _content(self, name: str) -> bytes:
         """Read a private file of ours; its mode is mended, whatever it was."""
-        descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
+            descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ValueError("it is a link") from error
+            raise
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ValueError("it is no file")
             with contextlib.suppress(OSError):
                 os.fchmod(descriptor, 0o600)
-            return file.read(_MAX_BYTES)
+            return os.read(descriptor, _MAX_BYTES)
+        finally:
+            os.close(descriptor)
 
     def _write(self, name: str, content: bytes) -> None:
         """Replace a file: all of it, or nothing of it, also when the power is cut."""
@@ -194,9 +201,3 @@ class CertificateFiles:
 def _is_in_time(leaf: Issued, now_at: datetime) -> bool:
     certificate = leaf.certificate
     return certificate.not_valid_before_utc <= now_at < certificate.not_valid_after_utc - RENEW_BEFORE
-
-
-def _invalid_signature() -> type[Exception]:
-    from cryptography.exceptions import InvalidSignature
-
-    return InvalidSignature
