@@ -55,7 +55,8 @@ def build_station(config: Config, clinic: Clinic | None = None) -> Station:
     return Station(
         open_camera(config.camera),
         engine,
-        visits=_build_visits(clinic) if clinic is not None else None,
+        # Records that do not open: photos are in memory only, and the screens say so.
+        visits=_build_visits(clinic) if clinic is not None and clinic.state != "broken" else None,
         microcontroller=microcontroller,
         quality=quality,
         shots=config.shots,

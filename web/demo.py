@@ -14,11 +14,13 @@ from typing import Final, Self
 
 import click
 
+from appliance.clock import SystemClock
 from appliance.config import LOOPBACK, Config
 from appliance.engine_address import EngineAddress
 from appliance.errors import ConfigurationError
 from appliance.host.notify import Notifier
-from web.serve import listen, run_station, station_settings, with_engine, with_pictures
+from appliance.service.clinic import Clinic
+from web.serve import listen, run_station, station_settings, with_engine, with_pictures, with_records
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +35,33 @@ _STOP_S: Final = 5.0
 @click.option("--port", type=int, default=None, help=f"Port on loopback; {PORT} or the next free one by default.")
 @click.option("--bundle", help="Folder of another model bundle.")
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder of the replay camera.")
-def demo(port: int | None, bundle: str | None, pictures: Path | None) -> None:
-    """Show the product on this machine: open the printed address, take a photo, read along."""
+@click.option("--first-run", is_flag=True, help="Begin with a box that is not set up, to walk through its first run.")
+@click.option("--no-records", is_flag=True, help="Nobody signs in and nothing is stored.")
+def demo(*, port: int | None, bundle: str | None, pictures: Path | None, first_run: bool, no_records: bool) -> None:
+    """Show the product on this machine: open the printed address, sign in with the PIN it shows, take a photo.
+
+    Its records lie in a temporary folder, which goes with it.
+    """
     with tempfile.TemporaryDirectory(prefix="dermstation-") as folder:
         address = EngineAddress(socket=str(Path(folder) / "engine.sock"))
         config = with_engine(station_settings(Config(), {"port": free_port(port)}), address)
+        config = with_records(config, None if no_records else Path(folder) / "records")
         if pictures is not None:
             config = with_pictures(config, pictures)
+        clinic = None if first_run or no_records else _clinic(config)
         with EngineKeeper(address, bundle):
-            run_station(config, Notifier.from_environment())
+            run_station(config, Notifier.from_environment(), clinic)
+
+
+def _clinic(config: Config) -> Clinic | None:
+    """Set a box up with secrets that its screens show; None without the extra `records`."""
+    try:
+        from appliance.service.demonstration import demonstration_clinic
+    except ImportError as error:
+        logger.warning("records off, nothing is stored: the extra 'records' is not installed missing=%s", error.name)
+        return None
+    folder = Path(str(config.records.folder))
+    return demonstration_clinic(folder, clock=SystemClock(), idle_s=config.records.idle_lock_s)
 
 
 class EngineKeeper:

@@ -41,12 +41,15 @@ class Shift:
     wrong_pins: int
 
 
+def is_shift_new(connection: sqlite3.Connection) -> bool:
+    """Whether whoever signed in last is another person than the one before: the words are due."""
+    last_two = [operator_id for _, operator_id in _sign_ins(connection)[:2]]
+    return len(set(last_two)) > 1
+
+
 def present_shift(connection: sqlite3.Connection) -> Shift | None:
     """Look for the last change of shift; None before anybody signed in."""
-    rows = connection.execute(
-        "SELECT sequence, operator_id FROM audit WHERE action = 'signed-in' ORDER BY sequence DESC"
-    )
-    changes = _changes(list(rows))
+    changes = _changes(_sign_ins(connection))
     if not changes:
         return None
     began = audit.entry_at(connection, changes[0])
@@ -62,6 +65,13 @@ def present_shift(connection: sqlite3.Connection) -> Shift | None:
         # Each try is counted before it is compared; this shift's own first one was right.
         wrong_pins=max(0, found["pin-tried"] - found["signed-in"] - 1),
     )  # fmt: skip
+
+
+def _sign_ins(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    """Return who signed in when, the newest first."""
+    return list(
+        connection.execute("SELECT sequence, operator_id FROM audit WHERE action = 'signed-in' ORDER BY sequence DESC")
+    )
 
 
 def _changes(newest_first: list[tuple[int, str]]) -> list[int]:

@@ -11,17 +11,20 @@ import secrets
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from appliance.clock import Clock
+from appliance.records.errors import NotSavedError
 from appliance.records.sessions import IDLE_S, Session
 from appliance.records.users import Permission, User
 from appliance.service.errors import SignedOutError
+from appliance.service.screen_lock import Screen, ScreenLock
 
 if TYPE_CHECKING:  # a station without the extra `records` has screens too
     from appliance.records.opening import Opening
     from appliance.records.people import People
     from appliance.records.store import RecordStore
+    from appliance.service.demonstration import Demonstration
 
 ClinicState = Literal["broken", "first-run", "locked", "signed-out", "open"]
 EMERGENCY: Final = "emergency"
@@ -29,19 +32,6 @@ EMERGENCY: Final = "emergency"
 EMERGENCY_PERMISSIONS: Final[frozenset[Permission]] = frozenset({"capture"})
 HOME: Final = "/"
 _TICK_S: Final = 0.5
-
-
-class Screen(Protocol):
-    """What of the station must know that the screen was locked; `Station` is one."""
-
-    def lock_screen(self) -> None:
-        """Hide the visit; no shutter fires, and a photo on its way is discarded."""
-
-    def unlock_screen(self) -> None:
-        """Show the visit again."""
-
-    def leave_screen(self) -> None:
-        """Take the visit off the screen: somebody else is there now."""
 
 
 class Clinic:
@@ -59,6 +49,8 @@ class Clinic:
         self.opening = opening
         self.folder = folder
         self.clock = clock
+        self.demonstration: Demonstration | None = None
+        """Secrets to show on the screens; never of a clinic."""
         self._people = self._people_of(opening)
         self._session = Session(idle_s=idle_s)
         self._user: User | None = None
@@ -66,11 +58,8 @@ class Clinic:
         self._token = ""
         self.page = HOME
         """What this session looked at last: whoever unlocks the screen again comes back to it."""
-        self._screen: Screen | None = None
-        self._is_screen_open = False
         self._lock = threading.RLock()
-        # Never taken while `_lock` is held, for the station asks `operator` under its own lock.
-        self._telling = threading.RLock()
+        self._screen = ScreenLock(lambda: self.session.state == "active")
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="idle-lock", daemon=True)
 
@@ -92,6 +81,16 @@ class Clinic:
         """The records; None on first run and when they are broken."""
         return self.opening.store
 
+    def records(self) -> "RecordStore":
+        """Return the records.
+
+        Raises:
+            NotSavedError: There are none to save into; the sentence says why and what to do.
+        """
+        if self.store is None:
+            raise NotSavedError(" ".join(filter(None, (self.opening.found, self.opening.action))))
+        return self.store
+
     @property
     def people(self) -> "People | None":
         """The users of the records; None with `store`."""
@@ -109,6 +108,18 @@ class Clinic:
         if self.session.state != "active":
             return "signed-out"
         return "open" if store.is_unlocked else "locked"
+
+    @property
+    def name(self) -> str:
+        """The clinic's, as it was typed on first run; the product's before."""
+        return "dermstation" if self.store is None else self.store.meta("clinic_name").decode()
+
+    @property
+    def owner_of_visit(self) -> str | None:
+        """The name of who was at the screen last, whose the visit on it is; None when nobody was, or without a PIN."""
+        with self._lock:
+            user_id, people = self._last_user_id, self._people
+        return None if people is None or user_id in {None, EMERGENCY} else people.user(str(user_id)).name
 
     @property
     def session(self) -> Session:
@@ -177,11 +188,7 @@ class Clinic:
 
     def attach(self, screen: Screen) -> None:
         """Name the station whose screen locks and unlocks with the session; it is locked until somebody signs in."""
-        with self._telling:
-            self._screen = screen
-            self._is_screen_open = False
-            screen.lock_screen()
-        self.tick()
+        self._screen.attach(screen)
 
     def sign_in(self, user_id: str, pin: str) -> str:
         """Begin a session, or go on after a lock.
@@ -205,18 +212,13 @@ class Clinic:
         """Begin a session whose secret was compared already; None for an emergency. Returns as `sign_in`."""
         user_id = EMERGENCY if user is None else user.user_id
         token = secrets.token_urlsafe(32)
-        with self._telling:
-            if self._last_user_id not in {None, user_id} and self._screen is not None:
-                # Before anybody is let in: the visit of the one before is never on this person's screen.
-                self.lock()
-                self._screen.leave_screen()
-            with self._lock:
-                now_s = self.clock.monotonic_s()
-                before, self._session = self._session.at(now_s), self._session.signed_in(user_id, now_s)
-                if (before.state, before.user_id) != ("locked", user_id):
-                    self.page = HOME
-                self._token, self._user, self._last_user_id = token, user, user_id
-            self.tick()
+        # Before anybody is let in: the visit of the one before is never on this person's screen.
+        with self._screen.changing(is_another=self._last_user_id not in {None, user_id}), self._lock:
+            now_s = self.clock.monotonic_s()
+            before, self._session = self._session.at(now_s), self._session.signed_in(user_id, now_s)
+            if (before.state, before.user_id) != ("locked", user_id):
+                self.page = HOME
+            self._token, self._user, self._last_user_id = token, user, user_id
         return token
 
     def confirm_pin(self, pin: str) -> None:
@@ -269,15 +271,7 @@ class Clinic:
 
     def tick(self) -> None:
         """Have the station's screen follow the session; called twice a second, and by whatever changes it."""
-        with self._telling:
-            is_open = self.session.state == "active"
-            if self._screen is None or is_open == self._is_screen_open:
-                return
-            self._is_screen_open = is_open
-            if is_open:
-                self._screen.unlock_screen()
-            else:
-                self._screen.lock_screen()
+        self._screen.tick()
 
     def _watch(self) -> None:
         while not self._done.wait(_TICK_S):

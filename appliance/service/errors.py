@@ -55,3 +55,9 @@ class LampError(DermstationError):
     """The dermatoscope's light is not what was asked for."""
 
     message_key = "error.lamp"
+
+
+class FreshPinError(DermstationError):
+    """What is asked for needs the PIN once more, typed just now."""
+
+    message_key = "error.fresh_pin"

@@ -11,13 +11,16 @@ from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from appliance.records.errors import ForbiddenError
-from appliance.service.clinic import Clinic
+from appliance.service.clinic import EMERGENCY_PERMISSIONS, Clinic
 from appliance.service.errors import FreshPinError, SignedOutError
 from web.kiosk.guard import Access, access_of
 
 COOKIE: Final = "dermstation"
 SIGN_IN: Final = "/sign-in"
-NOT_TOUCHES: Final = frozenset({"api.state", "api.preview", "api.events", "api.press", "pages.image", "static"})
+NOT_TOUCHES: Final = frozenset(
+    {"api.state", "api.preview", "api.events", "api.press", "pages.image", "static"}
+    | {"shots.panel", "shots.light", "shots.earlier"}
+)
 """What a page asks for by itself: it does not keep the screen from locking."""
 
 
@@ -88,6 +91,10 @@ def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:
         clinic.touch()
     if access == "nobody-signed-in":
         return None
+    if access == "first-run":
+        if clinic.state != "first-run":
+            raise ForbiddenError("This box is set up already.")
+        return None
     if not is_theirs or clinic.session.state != "active":
         if not request.path.startswith(("/api/", "/preview")):
             return redirect(SIGN_IN, HTTPStatus.SEE_OTHER)
@@ -100,10 +107,12 @@ def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:
 
 
 def _require(clinic: Clinic, access: Access) -> None:
-    if access == "at-the-screen" or (access not in {"signed-in", "nobody-signed-in"} and clinic.may(access)):
-        return
-    if clinic.is_emergency:
+    if clinic.is_emergency and access not in {"at-the-screen", *EMERGENCY_PERMISSIONS}:
         raise ForbiddenError("Without a PIN only photos can be taken. Sign in first.")
-    user = clinic.require_user()
-    if access not in {"signed-in", "nobody-signed-in"}:
-        user.require(access)
+    match access:
+        case "at-the-screen" | "signed-in" | "nobody-signed-in" | "first-run":
+            return
+        case "paired":
+            raise ForbiddenError("This page is for the devices of the clinic's network.")
+        case _ if not clinic.is_emergency:
+            clinic.require(access)

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from flask import Blueprint, Response, jsonify, request
 
-from appliance.errors import PromptError
+from appliance.service.clinic import Clinic
 from appliance.service.errors import PoorQualityError
 from appliance.service.jobs import Job
 from appliance.service.station import Station
 from appliance.types import KeepReason
+from web.kiosk.door import session_state
 from web.kiosk.guard import allow
 from web.kiosk.pages import capture_links
-
-T = TypeVar("T")
+from web.kiosk.requests import decoded
 
 PREVIEW_WAIT_S: Final = 2.0
 HEARTBEAT_S: Final = 10.0
@@ -34,21 +34,25 @@ class _QuestionRequest(msgspec.Struct, forbid_unknown_fields=True):
     question: str
 
 
-def create_api(station: Station) -> Blueprint:
+def create_api(station: Station, clinic: Clinic | None = None) -> Blueprint:
     """Build the routes that the pages' scripts call."""
     api = Blueprint("api", __name__)
+    _add_state_route(api, station, clinic)
     _add_camera_routes(api, station)
     _add_shutter_routes(api, station)
     _add_question_routes(api, station)
     return api
 
 
-def _add_camera_routes(api: Blueprint, station: Station) -> None:
+def _add_state_route(api: Blueprint, station: Station, clinic: Clinic | None) -> None:
     @api.get("/api/state")
     @allow("nobody-signed-in")
     def state() -> Response:
-        return jsonify(station.state())
+        found = station.state()
+        return jsonify(found if clinic is None else {**found, "session": session_state(clinic)})
 
+
+def _add_camera_routes(api: Blueprint, station: Station) -> None:
     @api.get("/preview")
     @allow("capture")
     def preview() -> Response:
@@ -96,7 +100,7 @@ def _add_shutter_routes(api: Blueprint, station: Station) -> None:
     @api.post("/api/encounters/<encounter_id>/held/<capture_id>")
     @allow("capture")
     def keep_held(encounter_id: str, capture_id: str) -> tuple[Response, int]:
-        reason = _decoded(_KeepRequest).reason
+        reason = decoded(_KeepRequest).reason
         return jsonify(capture_links(station.keep_held(encounter_id, capture_id, reason))), HTTPStatus.CREATED
 
 
@@ -112,13 +116,13 @@ def _add_question_routes(api: Blueprint, station: Station) -> None:
     @api.post("/api/captures/<capture_id>/assessment")
     @allow("assess")
     def assess(capture_id: str) -> tuple[Response, int]:
-        again = _decoded(_AssessmentRequest).again if request.get_data() else False
+        again = decoded(_AssessmentRequest).again if request.get_data() else False
         return _accepted(station.assess(capture_id, again=again))
 
     @api.post("/api/captures/<capture_id>/questions")
     @allow("assess")
     def ask(capture_id: str) -> tuple[Response, int]:
-        question = _decoded(_QuestionRequest).question
+        question = decoded(_QuestionRequest).question
         return _accepted(station.ask(capture_id, question))
 
     @api.post("/api/jobs/<job_id>/cancel")
@@ -153,10 +157,3 @@ def _stream(job: Job, after: int) -> Iterator[bytes]:
             yield f"id: {event.event_id}\nevent: {event.name}\ndata: {value}\n\n".encode()
             if event.name == "end":
                 return
-
-
-def _decoded(kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(request.get_data(), type=kind)
-    except msgspec.DecodeError as error:
-        raise PromptError(f"The request is not understood: {error}.") from error

@@ -22,6 +22,7 @@ from appliance.records.errors import (
 from appliance.service.clinic import Clinic
 from appliance.service.errors import (
     EncounterClosedError,
+    FreshPinError,
     LampError,
     LimitError,
     NotFoundError,
@@ -30,9 +31,14 @@ from appliance.service.errors import (
     UnreadablePhotoError,
 )
 from appliance.service.station import Station
+from appliance.service.unlocking import Unlocking
 from web.kiosk import api, pages
 from web.kiosk.access import KioskApp
+from web.kiosk.day import create_day
+from web.kiosk.door import create_door, tell_templates
+from web.kiosk.first_run import create_first_run
 from web.kiosk.guard import install_guard
+from web.kiosk.people import create_people
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_BODY_BYTES: Final = 64 << 10
@@ -49,6 +55,7 @@ _STATUS: Final[dict[type[DermstationError], HTTPStatus]] = {
     PromptError: HTTPStatus.BAD_REQUEST,
     ImageError: HTTPStatus.BAD_REQUEST,
     SignedOutError: HTTPStatus.UNAUTHORIZED,
+    FreshPinError: HTTPStatus.FORBIDDEN,
     ForbiddenError: HTTPStatus.FORBIDDEN,
     WrongSecretError: HTTPStatus.FORBIDDEN,
     ThrottledError: HTTPStatus.TOO_MANY_REQUESTS,
@@ -83,11 +90,26 @@ def create_kiosk_app(
     app.before_request(_allow_caching_of_static_files)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(DermstationError, _station_error)
+    tell_templates(app, clinic)
     app.register_blueprint(pages.create_pages(station))
-    app.register_blueprint(api.create_api(station))
+    app.register_blueprint(api.create_api(station, clinic))
     if clinic is not None:
-        clinic.attach(station)
+        _register_clinic(app, clinic, station)
     return app
+
+
+def _register_clinic(app: Flask, clinic: Clinic, station: Station) -> None:
+    """Add what is there only when records are."""
+    unlocking = Unlocking(clinic)
+    for blueprint in (
+        create_door(clinic, station, unlocking),
+        create_first_run(clinic),
+        create_day(clinic, unlocking),
+        create_people(clinic),
+    ):
+        blueprint.context_processor(lambda: {"state": station.state()})
+        app.register_blueprint(blueprint)
+    clinic.attach(station)
 
 
 def _allow_caching_of_static_files() -> None:
@@ -109,13 +131,18 @@ def status_of(error: DermstationError) -> HTTPStatus:
 
 
 def _station_error(error: DermstationError) -> tuple[Response | str, int]:
-    return _answer(str(error), status_of(error))
+    facts: dict[str, float | bool | None] = {}
+    if isinstance(error, ThrottledError):
+        facts = {"wait_s": error.wait_s}
+    elif isinstance(error, FreshPinError):
+        facts = {"pin": True}
+    return _answer(str(error), status_of(error), **facts)
 
 
-def _answer(sentence: str, status: HTTPStatus) -> tuple[Response | str, int]:
+def _answer(sentence: str, status: HTTPStatus, **facts: float | bool | None) -> tuple[Response | str, int]:
     """Answer with one sentence: JSON to the page's own calls, a page to a person."""
     if request.path.startswith(("/api/", "/preview")):
-        return jsonify(error=sentence), status
+        return jsonify(error=sentence, **facts), status
     page = render_template(
         "kiosk/error.html", title="That did not work", sentence=sentence, action_url="/", action_label="Start page"
     )

@@ -16,9 +16,9 @@ from web.hosts import name_of_host
 
 CSRF_HEADER: Final = "X-CSRF-Token"
 CSRF_FIELD: Final = "csrf_token"
-Access = Permission | Literal["nobody-signed-in", "at-the-screen", "signed-in", "paired"]
+Access = Permission | Literal["nobody-signed-in", "at-the-screen", "signed-in", "paired", "first-run"]
 """Who may use a route: whoever has the permission, anybody who is signed in, also who takes photos without a PIN in an
-emergency, whoever holds a paired device of the clinic's network, or everybody."""
+emergency, whoever holds a paired device of the clinic's network, everybody until the box is set up, or everybody."""
 V = TypeVar("V", bound=Callable[..., object])
 _ACCESS: Final = "kiosk_access"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})

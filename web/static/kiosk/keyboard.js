@@ -3,11 +3,13 @@
 const ROWS = ["1234567890", "qwertyuiop", "asdfghjkl'", "⇧zxcvbnm⌫", ",␣.?"];
 const NAMES = { "⇧": "Shift", "⌫": "Delete", "␣": "Space" };
 
-/** Put keys into `root` that type into `input`. */
-export function attachKeyboard(root, input) {
-  let isShifted = true;
+/** Put keys into `root` that type into `input`; keys without a shift type small letters only. */
+export function attachKeyboard(root, input, rows = ROWS) {
+  const hasShift = rows.some((row) => row.includes("⇧"));
+  let isShifted = hasShift;
 
   function shift(isOn) {
+    if (!hasShift) return;
     isShifted = isOn;
     for (const key of root.querySelectorAll(".key.is-letter")) {
       key.textContent = isOn ? key.dataset.key.toUpperCase() : key.dataset.key;
@@ -36,7 +38,7 @@ export function attachKeyboard(root, input) {
     return shift(input.value === "");
   }
 
-  for (const row of ROWS) {
+  for (const row of rows) {
     const line = document.createElement("div");
     line.className = "keys";
     for (const key of row) line.append(keyButton(key));
