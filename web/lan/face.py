@@ -37,6 +37,7 @@ from web.hosts import authority
 from web.lan.app import MAX_BODY_BYTES, LanParts, create_lan_app
 from web.lan.control import Settings
 from web.lan.front_process import FrontProcess
+from web.lan.limits import Limits
 from web.listening import tcp_listener
 from web.server import HttpServer
 
@@ -70,8 +71,11 @@ class LanState:
 class LanFace:
     """Serves the clinic's network while entered; every method may be called from any thread."""
 
-    def __init__(self, config: Config, station: Station, clinic: Clinic | None) -> None:
+    def __init__(
+        self, config: Config, station: Station, clinic: Clinic | None, *, limits: Limits | None = None
+    ) -> None:
         self._config = config
+        self._limits = limits or Limits()
         self._clinic = clinic
         self._names = lan_names(config.station.name)
         self._files = CertificateFiles(Path(config.lan.folder), released_at=RELEASED_AT)
@@ -214,6 +218,7 @@ class LanFace:
             chain_pem=made.chain_pem.decode(),
             key_pem=key_pem(made.leaf.key).decode(),
             authority_der=made.authority_der,
+            limits=self._limits,
             guide_html=files("web").joinpath("templates", "lan", "guide.html").read_text(),
         )
 
