@@ -19,7 +19,7 @@ COOKIE: Final = "dermstation"
 SIGN_IN: Final = "/sign-in"
 NOT_TOUCHES: Final = frozenset(
     {"api.state", "api.preview", "api.events", "api.press", "pages.image", "static"}
-    | {"shots.panel", "shots.light", "shots.earlier"}
+    | {"shots.panel", "shots.light", "shots.earlier", "devices.pairing_state"}
 )
 """What a page asks for by itself: it does not keep the screen from locking."""
 

@@ -4,7 +4,7 @@ Routes hold no rule of the clinic: they translate, and what the station refuses 
 """
 
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -40,6 +40,9 @@ from web.kiosk.first_run import create_first_run
 from web.kiosk.guard import install_guard
 from web.kiosk.people import create_people
 
+if TYPE_CHECKING:
+    from web.lan.face import LanFace
+
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_BODY_BYTES: Final = 64 << 10
 """The kiosk's own requests are a few hundred bytes."""
@@ -73,13 +76,18 @@ _SENTENCES: Final = {
 
 
 def create_kiosk_app(
-    station: Station, *, clinic: Clinic | None = None, allowed_hosts: frozenset[str] = LOOPBACK_HOSTS
+    station: Station,
+    *,
+    clinic: Clinic | None = None,
+    lan: "LanFace | None" = None,
+    allowed_hosts: frozenset[str] = LOOPBACK_HOSTS,
 ) -> Flask:
     """Build the WSGI application.
 
     Args:
         station: A started station.
         clinic: The records and who is at the screen; without it nothing is stored and everybody may use every route.
+        lan: The box's face on the network, for the screens of phones; None when phones may not come in.
         allowed_hosts: Names under which the box may be addressed, lower case, without port.
     """
     app = KioskApp(clinic)
@@ -94,18 +102,22 @@ def create_kiosk_app(
     app.register_blueprint(pages.create_pages(station))
     app.register_blueprint(api.create_api(station, clinic))
     if clinic is not None:
-        _register_clinic(app, clinic, station)
+        _register_clinic(app, clinic, station, lan)
     return app
 
 
-def _register_clinic(app: Flask, clinic: Clinic, station: Station) -> None:
+def _register_clinic(app: Flask, clinic: Clinic, station: Station, lan: "LanFace | None") -> None:
     """Add what is there only when records are."""
+    # The network's face says refusals with this module's statuses, so it comes later.
+    from web.kiosk.devices import create_devices
+
     unlocking = Unlocking(clinic)
     for blueprint in (
         create_door(clinic, station, unlocking),
         create_first_run(clinic),
         create_day(clinic, unlocking),
         create_people(clinic),
+        create_devices(clinic, lan),
     ):
         blueprint.context_processor(lambda: {"state": station.state()})
         app.register_blueprint(blueprint)

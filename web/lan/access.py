@@ -59,11 +59,14 @@ class LanApp(GuardedApp):
             return None
         if g.user is None:
             return redirect(SIGN_IN, HTTPStatus.SEE_OTHER)
-        if access == "at-the-screen":
-            raise ForbiddenError("This is done at the box itself.")
-        if access != "signed-in":
-            g.user.require(access)
-        return None
+        match access:
+            case "signed-in":
+                return None
+            case "at-the-screen" | "first-run":
+                raise ForbiddenError("This is done at the box itself.")
+            case _:
+                g.user.require(access)
+                return None
 
     def _device(self) -> Device | None:
         return self.sessions.device(request.cookies.get(DEVICE_COOKIE, "")) if self.sessions is not None else None
