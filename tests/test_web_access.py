@@ -1,7 +1,6 @@
-"""Who may use which route: the URL map is walked for everybody, so a new route is denied until it says who may."""
+"""Who may use which route: both faces' maps are walked for everybody; a new route is denied until it says who may."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,29 @@ from flask.testing import FlaskClient
 from kiosk_station import ObedientCamera
 from manual_clock import ManualClock
 from records_boxes import LEAD_PIN, new_box
+from route_walk import is_denied, routes, stand_in, token_of, with_stand_ins
 
+from appliance.config import Config
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
+from appliance.records import devices
 from appliance.records.opening import Opening
 from appliance.records.people import People
+from appliance.records.sessions import IDLE_S
 from appliance.records.users import PERMISSIONS, Role
 from appliance.service.clinic import EMERGENCY_PERMISSIONS, Clinic
+from appliance.service.lan_sessions import LanSessions
+from appliance.service.pairing import Pairing
 from appliance.service.station import Station
-from web.kiosk.access import COOKIE, SIGN_IN
+from web.kiosk.access import COOKIE
 from web.kiosk.app import create_kiosk_app
-from web.kiosk.guard import CSRF_HEADER, Access, access_of, allow
+from web.kiosk.guard import Access
+from web.lan.access import DEVICE_COOKIE, SESSION_COOKIE, LanApp
+from web.lan.app import LanParts, create_lan_app
+from web.lan.face import LanFace
 
 PINS: dict[Role, str] = {"lead": LEAD_PIN, "nurse": "730164", "clinician": "518273", "technician": "906241"}
 EVERYBODY = ("nobody", "emergency", *PINS)
-ID = "0" * 32
-REACHED = 418
-"""What every view answers here instead of doing its work."""
 
 
 @pytest.fixture
@@ -44,25 +49,9 @@ def clinic(tmp_path: Path) -> Iterator[Clinic]:
 @pytest.fixture
 def app(clinic: Clinic, tmp_path: Path) -> Flask:
     engine = EngineClient(EngineAddress(socket=str(tmp_path / "nobody.sock")))
-    app = create_kiosk_app(Station(ObedientCamera(ManualClock()), engine, clock=clinic.clock), clinic=clinic)
-    for endpoint, view in app.view_functions.items():
-        if endpoint != "static":
-            app.view_functions[endpoint] = stand_in(access_of(view))
-    return app
-
-
-def stand_in(access: Access | None) -> Callable[..., tuple[str, int]]:
-    def view(**_: str) -> tuple[str, int]:
-        return "", REACHED
-
-    return view if access is None else allow(access)(view)
-
-
-def token_of(app: Flask) -> str:
-    with app.test_request_context():
-        found: dict[str, object] = {}
-        app.update_template_context(found)
-    return str(found["csrf_token"])
+    station = Station(ObedientCamera(ManualClock()), engine, clock=clinic.clock)
+    app = create_kiosk_app(station, clinic=clinic, lan=LanFace(Config(), station, clinic))
+    return with_stand_ins(app)
 
 
 def client_of(app: Flask, clinic: Clinic, who: str) -> FlaskClient:
@@ -90,24 +79,6 @@ def is_meant_for(access: Access | None, who: str) -> bool:
             return access in EMERGENCY_PERMISSIONS
         case _:
             return any(role == who and access in allowed for role, allowed in PERMISSIONS.items())
-
-
-def is_denied(client: FlaskClient, path: str, method: str, token: str) -> bool:
-    answer = client.open(path, method=method, headers={CSRF_HEADER: token})
-    if answer.status_code == REACHED:
-        return False
-    assert answer.status_code in {401, 403} or answer.location == SIGN_IN, (path, method, answer.status)
-    return True
-
-
-def routes(app: Flask) -> list[tuple[str, str, Access | None]]:
-    """Every path and method of the map, with what its view says."""
-    return [
-        (re.sub(r"<[^>]+>", ID, rule.rule), method, access_of(app.view_functions[rule.endpoint]))
-        for rule in app.url_map.iter_rules()
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        if rule.endpoint != "static"
-    ]
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
@@ -159,3 +130,101 @@ def test_a_session_that_idled_too_long_is_nobody(app: Flask, clinic: Clinic) -> 
         client.get("/api/state")
     clinic.clock.passed_s += 1
     assert is_denied(client, "/encounters", "POST", token_of(app))
+
+
+LAN_STATES = ("stranger", "guessed", "revoked", "paired", "idled", "on another phone", *PINS)
+
+
+@pytest.fixture
+def lan_app(clinic: Clinic, tmp_path: Path) -> LanApp:
+    engine = EngineClient(EngineAddress(socket=str(tmp_path / "nobody.sock")))
+    parts = LanParts(
+        station=Station(ObedientCamera(ManualClock()), engine, clock=clinic.clock),
+        clinic=clinic,
+        sessions=LanSessions(clinic, IDLE_S),
+        pairing=Pairing(clinic.clock),
+    )
+    app = with_stand_ins(create_lan_app(parts, lambda: frozenset({"localhost"})))
+    assert isinstance(app, LanApp)
+    return app
+
+
+def phone_of(app: LanApp, clinic: Clinic, who: str) -> tuple[FlaskClient, str]:
+    """A phone in some state, and the token that its own pages carry."""
+    assert clinic.people is not None
+    assert clinic.store is not None
+    assert app.sessions is not None
+    lead = next(user for user in clinic.people.users() if user.role == "lead")
+    cookies: dict[str, str] = {}
+    if who == "guessed":
+        cookies[DEVICE_COOKIE] = "0" * 43
+    elif who != "stranger":
+        device, cookies[DEVICE_COOKIE] = devices.pair(clinic.store, who, lead)
+        role = who if who in PINS else "clinician"
+        user = next(user for user in clinic.people.users() if user.role == role)
+        if who not in {"paired", "technician"}:
+            cookies[SESSION_COOKIE] = app.sessions.sign_in(device, user.user_id, dict(PINS.items())[user.role])
+        if who == "revoked":
+            devices.revoke(clinic.store, device.device_id, lead)
+        if who == "on another phone":
+            _, cookies[DEVICE_COOKIE] = devices.pair(clinic.store, who, lead)
+        if who == "idled":
+            assert isinstance(clinic.clock, ManualClock)
+            clinic.clock.passed_s += IDLE_S
+    client = app.test_client()
+    for name, value in cookies.items():
+        client.set_cookie(name, value)
+    with app.test_request_context(headers={"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}):
+        return client, app.csrf_token()
+
+
+def is_meant_for_phone(access: Access | None, who: str) -> bool:
+    match access:
+        case None | "first-run" | "at-the-screen":
+            return False
+        case "nobody-signed-in":
+            return True
+        case "paired":
+            return who not in {"stranger", "guessed", "revoked"}
+        case "signed-in":
+            return who in {"lead", "nurse", "clinician"}
+        case _:
+            # A technician cannot sign in on a phone at all.
+            return who != "technician" and any(
+                role == who and access in allowed for role, allowed in PERMISSIONS.items()
+            )
+
+
+@pytest.mark.parametrize("who", LAN_STATES)
+def test_every_page_of_the_network_is_open_to_whom_it_says(lan_app: LanApp, clinic: Clinic, who: str) -> None:
+    lan_app.add_url_rule("/forgotten", view_func=stand_in(None), endpoint="forgotten")
+    lan_app.add_url_rule("/people", view_func=stand_in("people"), endpoint="people")
+    lan_app.add_url_rule("/screen", view_func=stand_in("at-the-screen"), endpoint="screen")
+    client, token = phone_of(lan_app, clinic, who)
+    walked = routes(lan_app)
+    wrong = [
+        (path, method, access)
+        for path, method, access in walked
+        if is_denied(client, path, method, token) == is_meant_for_phone(access, who)
+    ]
+    assert wrong == []
+    assert len(walked) > 10
+
+
+def test_every_page_of_the_network_says_who_may(lan_app: LanApp) -> None:
+    assert [path for path, _, access in routes(lan_app) if access is None] == []
+
+
+def test_the_walk_of_the_network_finds_a_page_that_is_open_to_too_many(lan_app: LanApp, clinic: Clinic) -> None:
+    """Negative control: with the guard taken away, the walk must complain."""
+    lan_app.dispatch_request = lambda: Flask.dispatch_request(lan_app)  # type: ignore[method-assign]  # takes it away
+    client, token = phone_of(lan_app, clinic, "stranger")
+    opened = [path for path, method, access in routes(lan_app) if not is_denied(client, path, method, token)]
+    assert "/visits/00000000000000000000000000000000" in opened
+
+
+def test_a_strangers_token_fits_no_paired_phone(lan_app: LanApp, clinic: Clinic) -> None:
+    _, strangers = phone_of(lan_app, clinic, "stranger")
+    client, token = phone_of(lan_app, clinic, "clinician")
+    assert is_denied(client, "/sign-out", "POST", strangers)
+    assert not is_denied(client, "/sign-out", "POST", token)
