@@ -150,7 +150,7 @@ class RecordsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """After the last visit; then the subject is listed for erasing. Your law says how long."""
 
 
-Shots = Annotated[tuple[ShotKind, ...], msgspec.Meta(min_length=1, max_length=10)]
+Shots = Annotated[tuple[ShotKind, ...], msgspec.Meta(max_length=10)]
 
 
 # A dermatoscope with gel does not go on these.
@@ -161,6 +161,7 @@ class ShotsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """`[shots]`: which photos of a lesion are wanted, in which order."""
 
     usual: Shots = ("overview", "close_up", "dermoscopic_polarized", "dermoscopic_non_polarized", "lateral")
+    """Empty: no list at all, and each photo leads to its assessment."""
     sites: dict[str, Shots] = msgspec.field(default_factory=lambda: dict(_SITES))
     """By body site, instead of the usual ones."""
 

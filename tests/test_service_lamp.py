@@ -280,10 +280,10 @@ def test_words_come_from_numbers(rig: Rig) -> None:
     lamp = rig.station.lamp
     assert lamp is not None
     until(lambda: lamp.state.words == "Polarised light, 60 %")
-    until(lambda: lamp.state.contact == "Not touching the skin")
+    until(lambda: lamp.state.is_touching is False)
     rig.device.inputs.buttons = Inputs.LENS_CONTACT
     before = lamp.version
-    until(lambda: lamp.state.contact == "Touching the skin")
+    until(lambda: lamp.state.is_touching is True)
     assert lamp.version != before
     assert lamp.version == lamp.version, "nothing happened, so nothing is drawn"
     lamp.choose("white")

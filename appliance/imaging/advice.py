@@ -36,6 +36,9 @@ SENTENCES: Final[dict[Advice, str]] = {
 }
 ADVICE: Final[tuple[Advice, ...]] = get_args(Advice)
 
+Meter = Literal["focus", "light", "glare", "distance", "centring"]
+"""What a screen shows small beside the sentence; distance and centring only while the card is seen."""
+
 _LOWER_SLOPE: Final = 2.5
 _UPPER_SLOPE: Final = 0.45
 
@@ -61,6 +64,22 @@ def advice_for(measures: ImageMeasures, config: QualityConfig) -> Advice:
         (_is_coloured(measures, config), "quality.coloured_light"),
     )
     return next((advice for is_so, advice in checks if is_so), "quality.good")
+
+
+def meters_for(measures: ImageMeasures, config: QualityConfig) -> dict[Meter, bool]:
+    """Return what is good enough, True or False; what was not measured is left out."""
+    spread = measures.clipped - measures.glare
+    is_bright = spread > max(config.clipped_max, measures.glare)
+    meters: dict[Meter, bool] = {
+        "focus": measures.focus >= config.focus_min and (measures.shift or 0.0) <= config.shift_max,
+        "light": measures.brightness >= config.brightness_min and not is_bright and not _is_coloured(measures, config),
+        "glare": measures.glare <= config.glare_max,
+    }
+    if measures.frame_height_mm is not None:
+        meters["distance"] = config.frame_height_min_mm <= measures.frame_height_mm <= config.frame_height_max_mm
+    if measures.off_centre is not None:
+        meters["centring"] = measures.off_centre <= config.off_centre_max
+    return meters
 
 
 def _is_coloured(measures: ImageMeasures, config: QualityConfig) -> bool:

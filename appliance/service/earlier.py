@@ -48,8 +48,20 @@ class NoEarlierPhotos:
         return None
 
 
-def earlier_of(image: CapturedImage, shot: ShotKind) -> EarlierPhoto:
-    """Return a photo of the visit on the screen as the one to compare its retake with."""
+def photo_before(
+    earlier: EarlierPhotos, image: CapturedImage | None, encounter_id: str, shot: ShotKind
+) -> EarlierPhoto | None:
+    """Return the photo that the next one of a shot is held against.
+
+    Args:
+        earlier: Asked first.
+        image: What this visit's list has of the shot: where there is no other, the one that is taken again will do.
+        encounter_id: The visit on the screen.
+        shot: The view.
+    """
+    found = earlier.newest(encounter_id, shot)
+    if found is not None or image is None:
+        return found
     return EarlierPhoto(
         capture_id=image.capture_id,
         content=image.content,

@@ -16,7 +16,7 @@ from appliance.clock import Clock
 from appliance.service import lamp_words
 from appliance.service.errors import LampError
 from appliance.types import Light
-from firmware_bridge.codes import Capabilities, IlluminationMode
+from firmware_bridge.codes import Capabilities, IlluminationMode, Inputs
 from firmware_bridge.errors import CommandRefusedError, FirmwareError
 from firmware_bridge.outcomes import Light as LinkLight
 from firmware_bridge.outcomes import LinkState
@@ -77,7 +77,8 @@ class LampState:
     chosen: Light | None = None
     """What is to shine while the picture is on the screen."""
     level_percent: int = 0
-    contact: str | None = None
+    is_touching: bool | None = None
+    """Whether the lens touches skin; None where nobody knows."""
     notice: str | None = None
     """Battery or temperature, when there is something to do about it."""
 
@@ -199,7 +200,7 @@ class Lamp:
             light=lamp_words.light_of_mode(status.mode),
             chosen=self._chosen,
             level_percent=self._level,
-            contact=lamp_words.contact_words(status) if self._has_contact else None,
+            is_touching=bool(status.inputs & Inputs.LENS_CONTACT) if self._has_contact else None,
             notice=lamp_words.battery_words(self._battery) or lamp_words.temperature_words(self._degrees_c, _WARM_C),
         )
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from appliance.types import Light
-from firmware_bridge.codes import CHARGE_UNKNOWN, BatteryState, Faults, IlluminationMode, Inputs, NakReason, OffReason
+from firmware_bridge.codes import CHARGE_UNKNOWN, BatteryState, Faults, IlluminationMode, NakReason, OffReason
 from firmware_bridge.outcomes import LinkState
 from firmware_bridge.replies import BatteryReply, StatusReply
 
@@ -63,11 +63,6 @@ def light_words(status: StatusReply, wanted: Light | None) -> str:
     if wanted is not None and status.off_reason in _WENT_OFF:
         return _WENT_OFF[status.off_reason]
     return "Light off"
-
-
-def contact_words(status: StatusReply) -> str:
-    """Return whether the dermatoscope touches the skin."""
-    return "Touching the skin" if status.inputs & Inputs.LENS_CONTACT else "Not touching the skin"
 
 
 def battery_words(battery: BatteryReply | None) -> str | None:

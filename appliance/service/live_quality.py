@@ -11,7 +11,8 @@ from typing import Final, Self
 from appliance.clock import Clock, SystemClock
 from appliance.config import QualityConfig
 from appliance.errors import ImageError
-from appliance.imaging.advice import Advice, advice_for
+from appliance.imaging.advice import Advice, Meter, advice_for, meters_for
+from appliance.imaging.quality import ImageMeasures
 from appliance.imaging.sandbox import DecoderGoneError, Sandbox
 from appliance.service.errors import UnreadablePhotoError
 from appliance.types import Frame
@@ -40,6 +41,8 @@ class LiveQuality:
         self._is_over = False
         self._said: tuple[Advice, float] | None = None
         self._candidate: Advice | None = None
+        self._meters: tuple[dict[Meter, bool], float] = ({}, -_SAID_S)
+        self._last_meters: dict[Meter, bool] = {}
         self._thread = threading.Thread(target=self._run, name="live-quality", daemon=True)
 
     def __enter__(self) -> Self:
@@ -62,6 +65,12 @@ class LiveQuality:
         """What is said now; None when nothing was measured in the last two seconds."""
         said = self._said
         return said[0] if said is not None and self._clock.monotonic_s() - said[1] <= _SAID_S else None
+
+    @property
+    def meters(self) -> dict[Meter, bool]:
+        """What is good enough now and what is not; empty when nothing was measured in the last two seconds."""
+        meters, measured_s = self._meters
+        return meters if self._clock.monotonic_s() - measured_s <= _SAID_S else {}
 
     def offer(self, frame: Frame) -> None:
         """Take a frame that is being shown; returns at once."""
@@ -95,11 +104,21 @@ class LiveQuality:
                     return
                 self._last_sequence = frame.sequence
             try:
-                advice = advice_for(self._sandbox.measure(frame.content, is_preview=True), self._config)
+                measures = self._sandbox.measure(frame.content, is_preview=True)
             except ImageError as error:
                 logger.debug("frame not measured: %s", error)
                 continue
-            self._say(advice)
+            self._say(advice_for(measures, self._config))
+            self._show(measures)
+
+    def _show(self, measures: ImageMeasures) -> None:
+        """Change a meter once two frames agree, as the sentence."""
+        found, before = meters_for(measures, self._config), self._last_meters
+        shown = {
+            meter: is_good if before.get(meter, is_good) == is_good else self.meters.get(meter, is_good)
+            for meter, is_good in found.items()
+        }
+        self._meters, self._last_meters = (shown, self._clock.monotonic_s()), found
 
     def _say(self, advice: Advice) -> None:
         """Change the sentence once two frames agree: a sentence that flickers is not read."""

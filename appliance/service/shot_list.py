@@ -26,7 +26,7 @@ class Shot:
 SHOTS: Final[dict[ShotKind, Shot]] = {
     shot.kind: shot
     for shot in (
-        Shot(kind="overview", words="Overview", hint="with something that shows where it is", modality="XC"),
+        Shot(kind="overview", words="Overview", hint="showing where it is", modality="XC"),
         Shot(kind="close_up", words="Close, with scale", hint="with the card beside it", modality="XC"),
         Shot(
             kind="dermoscopic_polarized",
@@ -38,7 +38,7 @@ SHOTS: Final[dict[ShotKind, Shot]] = {
         Shot(
             kind="dermoscopic_non_polarized",
             words="Dermatoscope, white light",
-            hint="touching the skin, with gel",
+            hint="with gel on the skin",
             modality="DMS",
             light="white",
         ),

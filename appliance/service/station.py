@@ -18,7 +18,7 @@ from appliance.errors import CameraError
 from appliance.service.attempt import Engine
 from appliance.service.capture_store import CaptureStore, MemoryCaptureStore
 from appliance.service.captures import Captures
-from appliance.service.earlier import EarlierPhotos, NoEarlierPhotos
+from appliance.service.earlier import EarlierPhoto, EarlierPhotos, NoEarlierPhotos, photo_before
 from appliance.service.engine_watch import EngineWatch, HealthSource
 from appliance.service.errors import NotFoundError, NotShownError
 from appliance.service.jobs import Job
@@ -31,7 +31,7 @@ from appliance.service.shot_list import MODEL_SHOT
 from appliance.service.shots import Shots
 from appliance.service.shutter import ButtonListener, Press, Shutter
 from appliance.service.visit_screen import VisitScreen
-from appliance.types import CapturedImage, Encounter, Frame, KeepReason
+from appliance.types import CapturedImage, Encounter, Frame, KeepReason, ShotKind
 from firmware_bridge.client import Dermatoscope
 
 if TYPE_CHECKING:  # a station without the extra `records` has screens too
@@ -148,6 +148,12 @@ class Station:
     def leave_screen(self) -> None:
         """Take the visit off the screen: somebody else is there now."""
         self.visit_screen.leave()
+
+    def earlier_photo(self, encounter_id: str, shot: ShotKind) -> EarlierPhoto | None:
+        """Return the photo that the next one of a shot is held against, as `photo_before`."""
+        capture_id = self.shots.of(encounter_id).photo_of(shot) if self.shots is not None else None
+        image = self.captures.image(capture_id) if capture_id is not None else None
+        return photo_before(self.earlier, image, encounter_id, shot)
 
     def press(self, encounter_id: str) -> Taken:
         """Fire the shutter for the shot that comes now, as `Shooting.press`; the photo's encoding starts at once."""

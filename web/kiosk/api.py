@@ -62,6 +62,13 @@ def _add_camera_routes(api: Blueprint, station: Station) -> None:
         response = Response(frame.content, mimetype=frame.media_type)
         if station.quality is not None and (advice := station.quality.advice) is not None:
             response.headers["X-Quality"] = advice
+        if station.quality is not None:
+            meters = station.quality.meters
+            response.headers["X-Meters"] = ";".join(f"{meter}={int(is_good)}" for meter, is_good in meters.items())
+        if station.shots is not None:
+            response.headers["X-Shots"] = str(station.shots.version)
+        if station.lamp is not None:
+            response.headers["X-Light"] = str(station.lamp.version)
         response.headers["X-Presses"] = str(station.shutter.outcome.number)
         response.headers["X-Frame-Sequence"] = str(frame.sequence)
         response.headers["X-Captured-Age-Ms"] = str(station.age_ms(frame))
@@ -93,7 +100,9 @@ def _add_shutter_routes(api: Blueprint, station: Station) -> None:
     @allow("capture")
     def capture(encounter_id: str) -> tuple[Response, int]:
         try:
-            return jsonify(capture_links(station.capture(encounter_id))), HTTPStatus.CREATED
+            taken = station.press(encounter_id)
+            links = capture_links(taken.images[-1])
+            return jsonify(**links, kept=len(taken.images), sentence=taken.sentence), HTTPStatus.CREATED
         except PoorQualityError as error:
             return jsonify(error=str(error), **_held(station)), HTTPStatus.CONFLICT
 

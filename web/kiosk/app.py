@@ -39,6 +39,7 @@ from web.kiosk.door import create_door, tell_templates
 from web.kiosk.first_run import create_first_run
 from web.kiosk.guard import install_guard
 from web.kiosk.people import create_people
+from web.kiosk.shots import create_shots
 
 if TYPE_CHECKING:
     from web.lan.face import LanFace
@@ -101,6 +102,7 @@ def create_kiosk_app(
     tell_templates(app, clinic)
     app.register_blueprint(pages.create_pages(station))
     app.register_blueprint(api.create_api(station, clinic))
+    app.register_blueprint(create_shots(station))
     if clinic is not None:
         _register_clinic(app, clinic, station, lan)
     return app

@@ -11,6 +11,7 @@ from appliance.service.errors import NotFoundError
 from appliance.service.station import Station
 from appliance.types import CapturedImage
 from web.kiosk.guard import allow
+from web.kiosk.shots import shots_view
 
 
 def create_pages(station: Station) -> Blueprint:
@@ -55,6 +56,7 @@ def _add_visit_routes(pages: Blueprint, station: Station) -> None:
             has_other_camera=len(station.camera_roles) > 1,
             presses=station.shutter.outcome.number,
             sentences=SENTENCES,
+            **shots_view(station, encounter_id),
         )
 
 

@@ -1,8 +1,7 @@
-// Opens a dialog from `[data-opens]` and closes it from `[data-closes]`; Escape closes it too.
+// Opens a dialog from `[data-opens]` and closes it from `[data-closes]`, also where those came later; Escape closes too.
 
-for (const button of document.querySelectorAll("[data-opens]")) {
-  button.addEventListener("click", () => document.getElementById(button.dataset.opens).showModal());
-}
-for (const button of document.querySelectorAll("[data-closes]")) {
-  button.addEventListener("click", () => button.closest("dialog").close());
-}
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  if (opener !== null) document.getElementById(opener.dataset.opens).showModal();
+  event.target.closest("[data-closes]")?.closest("dialog").close();
+});

@@ -3,7 +3,10 @@
 import { announce } from "./announce.js";
 import { post } from "./api.js";
 
-/** Dispatches `again` when another photo is to be taken, `failed` (detail: a sentence) when it could not be kept. */
+/**
+ * Dispatches `kept` (detail: the photo's links), `again` when another photo is to be taken, and `failed` (detail: a
+ * sentence) when it could not be kept.
+ */
 export class KeepAnyway extends EventTarget {
   #dialog;
   #sentence;
@@ -41,15 +44,16 @@ export class KeepAnyway extends EventTarget {
     this.#held = null;
     try {
       const kept = await post(`/api/encounters/${this.#encounter}/held/${held}`, { reason });
-      location.assign(kept.page_url);
+      this.#dialog.close();
+      this.#end("kept", kept);
     } catch (error) {
       this.#dialog.close();
       this.#end("failed", error.message);
     }
   }
 
-  #end(kind, sentence = null) {
+  #end(kind, detail = null) {
     this.#held = null;
-    this.dispatchEvent(new CustomEvent(kind, { detail: sentence }));
+    this.dispatchEvent(new CustomEvent(kind, { detail }));
   }
 }

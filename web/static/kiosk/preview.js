@@ -7,8 +7,9 @@ const TIMEOUT_MS = 8000;
 const BEFORE_ANY = -1;
 
 /**
- * Draws frames on a canvas; dispatches `live` (detail: the key of what to do better, or null), `still` and `dark`
- * (detail: the box's sentence) as it goes, and `press` when a button that is no touch was dealt with since `presses`.
+ * Draws frames on a canvas; dispatches `facts` (detail: the response's headers) and `live` (detail: the key of what to do
+ * better, or null), `still` and `dark` (detail: the box's sentence) as it goes, and `press` when a button that is no touch
+ * was dealt with since `presses`.
  */
 export class Preview extends EventTarget {
   #canvas;
@@ -82,6 +83,7 @@ export class Preview extends EventTarget {
     bitmap.close();
     this.#sequence = sequence;
     this.#idle = 0;
+    this.#say("facts", response.headers);
     this.#say("live", response.headers.get("X-Quality"));
     if (presses !== this.#presses) {
       this.#presses = presses;
