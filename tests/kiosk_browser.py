@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, expect
 
+from appliance.service.clinic import Clinic
 from appliance.service.station import Station
 from web.kiosk.app import MAX_BODY_BYTES, create_kiosk_app
 from web.serve import THREADS, listen
@@ -78,11 +79,12 @@ class Screen:
 
 
 @contextmanager
-def served(station: Station) -> Iterator[str]:
+def served(station: Station, clinic: Clinic | None = None) -> Iterator[str]:
     """Serve the kiosk of a station on loopback with the real server; gives its address."""
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = HttpServer(create_kiosk_app(station), listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
+    app = create_kiosk_app(station, clinic=clinic)
+    server = HttpServer(app, listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
     thread = threading.Thread(target=server.run, name="kiosk-server")
     thread.start()
     try:

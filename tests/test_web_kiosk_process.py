@@ -78,7 +78,7 @@ def test_serve_works_without_an_engine_and_finds_one_later(tmp_path: Path) -> No
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     address = f"unix:{tmp_path / 'engine.sock'}"
-    arguments = ("serve", "--port", "0", "--engine", address, "--pictures", str(picture_folder(pictures)))
+    arguments = ("serve", "--no-records", "--port", "0", "--engine", address, "--pictures", str(picture_folder(pictures)))
     with running(*arguments) as (process, url):
         assert state_of(url)["camera"]["state"] == "ready"
         with EngineProcess("--socket", str(tmp_path / "engine.sock")):
@@ -98,7 +98,7 @@ def test_serve_works_without_an_engine_and_finds_one_later(tmp_path: Path) -> No
 )
 def test_serve_refuses_in_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "appliance", "serve", "--port", "0", *arguments],
+        [sys.executable, "-m", "appliance", "serve", "--no-records", "--port", "0", *arguments],
         capture_output=True,
         text=True,
         timeout=END_S,

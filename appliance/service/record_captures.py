@@ -123,6 +123,11 @@ class RecordCaptureStore:
         with self._lock:
             return len(self._visit(encounter_id).capture_ids)
 
+    def count_readable(self, encounter_id: str) -> int:
+        """Count those that can be shown now."""
+        with self._lock:
+            return len(self._readable(encounter_id))
+
     def get(self, capture_id: str) -> CapturedImage:
         """Return a photo of a visit on the screen.
 

@@ -70,7 +70,7 @@ class Station:
         self.cameras = ScreenCameras(camera)
         self.visits = visits
         if visits is not None:
-            store, earlier = visits.photos, visits.earlier
+            store, earlier = visits.captures, visits.earlier
         self.earlier = earlier or NoEarlierPhotos()
         self.watch = EngineWatch(engine)
         self.captures = Captures(camera, store or MemoryCaptureStore(), clock or SystemClock())

@@ -38,8 +38,10 @@ from web.kiosk.day import create_day
 from web.kiosk.door import create_door, tell_templates
 from web.kiosk.first_run import create_first_run
 from web.kiosk.guard import install_guard
+from web.kiosk.patients import create_patients
 from web.kiosk.people import create_people
 from web.kiosk.shots import create_shots
+from web.kiosk.visits import create_visits, tell_visit
 
 if TYPE_CHECKING:
     from web.lan.face import LanFace
@@ -100,6 +102,7 @@ def create_kiosk_app(
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(DermstationError, _station_error)
     tell_templates(app, clinic)
+    tell_visit(app, station)
     app.register_blueprint(pages.create_pages(station))
     app.register_blueprint(api.create_api(station, clinic))
     app.register_blueprint(create_shots(station))
@@ -123,6 +126,10 @@ def _register_clinic(app: Flask, clinic: Clinic, station: Station, lan: "LanFace
     ):
         blueprint.context_processor(lambda: {"state": station.state()})
         app.register_blueprint(blueprint)
+    if station.visits is not None:
+        for blueprint in (create_visits(station, station.visits), create_patients(station.visits)):
+            blueprint.context_processor(lambda: {"state": station.state()})
+            app.register_blueprint(blueprint)
     clinic.attach(station)
 
 

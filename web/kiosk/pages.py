@@ -11,6 +11,7 @@ from appliance.service.errors import NotFoundError
 from appliance.service.station import Station
 from appliance.types import CapturedImage
 from web.kiosk.guard import allow
+from web.kiosk.home import records_words, waiting_visits
 from web.kiosk.shots import shots_view
 
 
@@ -28,13 +29,19 @@ def _add_visit_routes(pages: Blueprint, station: Station) -> None:
     @allow("at-the-screen")
     def home() -> str:
         current = station.captures.current
-        return render_template("kiosk/home.html", encounter_id=current.encounter_id if current else None)
+        return render_template(
+            "kiosk/home.html",
+            encounter_id=current.encounter_id if current else None,
+            waiting=waiting_visits(station),
+            records=records_words(station),
+        )
 
     @pages.post("/encounters")
     @allow("capture")
     def open_encounter() -> WerkzeugResponse:
         encounter = station.open_encounter()
-        return redirect(url_for("pages.capture", encounter_id=encounter.encounter_id), HTTPStatus.SEE_OTHER)
+        first = "visits.who" if station.visits is not None and station.visits.has_records() else "pages.capture"
+        return redirect(url_for(first, encounter_id=encounter.encounter_id), HTTPStatus.SEE_OTHER)
 
     @pages.post("/encounters/<encounter_id>/close")
     @allow("capture")
@@ -73,9 +80,7 @@ def _add_photo_routes(pages: Blueprint, station: Station) -> None:
             capture_id=capture_id,
             image_url=capture_links(image)["image_url"],
             questions=FOLLOW_UP_QUESTIONS,
-            answers=[
-                {"job_id": job.job_id, "question": job.question} for job in station.questions.follow_ups(image)
-            ],
+            answers=[{"job_id": job.job_id, "question": job.question} for job in station.questions.follow_ups(image)],
             capture_label=f"Photo {number}",
         )
 

@@ -9,8 +9,9 @@ const reveal = document.getElementById("typing-reveal");
 const keyboard = attachKeyboard(document.getElementById("typing-keys"), input);
 let answer = null;
 
-/** Ask; resolves with the words, or null when it was closed. */
-export function askText(question, { value = "", maxLength = 80, isSecret = false } = {}) {
+/** Ask; resolves with the words, or null when it was closed. No words are an answer only where they may be none. */
+export function askText(question, { value = "", maxLength = 80, isSecret = false, mayBeEmpty = false } = {}) {
+  input.required = !mayBeEmpty;
   label.textContent = question;
   input.maxLength = maxLength;
   input.value = value;
@@ -43,7 +44,7 @@ reveal.addEventListener("click", () => {
 document.getElementById("typing-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const value = input.value.trim();
-  if (value === "") return;
+  if (value === "" && input.required) return;
   end(value);
   dialog.close();
 });
