@@ -10,12 +10,13 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 import msgspec
 
@@ -32,6 +33,10 @@ KEPT: Final = 2
 COPY_NAME: Final = "backup.sqlite"
 _NAME: Final = re.compile(r"dermstation-[0-9a-f]{8}-(\d{10})\.dsbk")
 _READ_BYTES: Final = 1 << 20
+_COPIED_PAGES: Final = 512
+"""2 MiB at once."""
+_PAUSE_S: Final = 0.001
+"""Long enough for somebody who waits to come first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,18 @@ class LastBackup:
     encounters: int
 
 
-def make_backup(store: RecordStore, target: Path, operator_id: str | None = None, *, label: str = "") -> Backup:
+Progress = Callable[[Literal["writing", "checking"], float], None]
+"""Is told what is being done and which share of it is, from 0 to 1."""
+
+
+def make_backup(
+    store: RecordStore,
+    target: Path,
+    operator_id: str | None = None,
+    *,
+    label: str = "",
+    progress: Progress = lambda *_: None,
+) -> Backup:
     """Write a new generation, read it back whole, note it, and only then remove the oldest ones.
 
     Args:
@@ -62,6 +78,7 @@ def make_backup(store: RecordStore, target: Path, operator_id: str | None = None
         target: A folder, as where the stick is mounted.
         operator_id: Who asked for it.
         label: What is written on the stick; the folder's name by default.
+        progress: Told how far it is.
 
     Raises:
         ArchiveError: It was not read back as it was written; nothing was removed.
@@ -82,8 +99,10 @@ def make_backup(store: RecordStore, target: Path, operator_id: str | None = None
         sealed_key = seal_key(store.saver.keyring.public_key, archive_key, header.identity())
         header = msgspec.structs.replace(header, sealed_key=sealed_key)
         try:
-            _write(store, temporary, header, archive_key, _members(store, copy, manifest))
-            _read_back(store, temporary, header, archive_key, copy)
+            members = _told(_members(store, copy, manifest), manifest, progress)
+            _write(store, temporary, header, archive_key, members)
+            progress("checking", 0.0)
+            _read_back(store, temporary, header, archive_key, copy, lambda share: progress("checking", share))
             temporary.rename(path)
             FileDoor().sync_folder(target)
         except OSError as error:
@@ -130,12 +149,22 @@ def _database_copy(store: RecordStore) -> Iterator[Path]:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     try:
-        with store.saver.lock, contextlib.closing(sqlite3.connect(path)) as copy:
-            store.saver.connection.backup(copy)
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            with store.saver.lock:
+                # In steps, each of a few milliseconds: a photo that is kept meanwhile waits for one of them, no longer,
+                # and SQLite takes it along.
+                store.saver.connection.backup(copy, pages=_COPIED_PAGES, progress=lambda *_: _let_others(store))
             copy.execute("PRAGMA journal_mode = DELETE")
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def _let_others(store: RecordStore) -> None:
+    """Give the records away for a moment, and take them back."""
+    store.saver.lock.release()
+    time.sleep(_PAUSE_S)
+    store.saver.lock.acquire()
 
 
 def _manifest(store: RecordStore, copy: Path) -> archive.Manifest:
@@ -169,6 +198,17 @@ def _members(store: RecordStore, copy: Path, manifest: archive.Manifest) -> Iter
         yield name, size, _parts(copy if name == DATABASE_NAME else store.folder / name)
 
 
+def _told(
+    members: Iterator[tuple[str, int, Iterable[bytes]]], manifest: archive.Manifest, progress: Progress
+) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    """Yield the members, telling before each how much of all was written."""
+    total, written = max(1, sum(manifest.files.values())), 0
+    for name, size, content in members:
+        progress("writing", min(1.0, written / total))
+        yield name, size, content
+        written += size
+
+
 def _parts(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while part := file.read(_READ_BYTES):
@@ -197,7 +237,14 @@ def _write(
         os.fsync(file.fileno())
 
 
-def _read_back(store: RecordStore, path: Path, header: archive.Header, archive_key: bytes, copy: Path) -> None:
+def _read_back(
+    store: RecordStore,
+    path: Path,
+    header: archive.Header,
+    archive_key: bytes,
+    copy: Path,
+    progress: Callable[[float], None],
+) -> None:
     """Read what lies on the stick, from the stick, and open all of it with the key that is still in memory.
 
     Raises:
@@ -208,7 +255,10 @@ def _read_back(store: RecordStore, path: Path, header: archive.Header, archive_k
     start = len(archive.MAGIC) + 4 + len(msgspec.json.encode(header))
     # The clinic's private key is not needed, nor there while locked.
     opened = archive.OpenedArchive(path, header, None, archive_key, start)
-    for name, _, content in archive.members(opened):
+    size, read = max(1, path.stat().st_size), 0
+    for name, length, content in archive.members(opened):
+        progress(min(1.0, read / size))
+        read += length
         if name == DATABASE_NAME:
             with copy.open("rb") as original:
                 if _digest(content) != _digest(original):
