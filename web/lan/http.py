@@ -62,8 +62,13 @@ async def read_request(
             head = await _head(connection, reader, limits, deadline, is_first=is_first)
         if head is None:
             return None
-        if not head.target.startswith(b"/"):
+        names = [name for name, _ in head.headers]
+        # Two lengths are how one request is made to look like two.
+        if not head.target.startswith(b"/") or {b"content-length", b"transfer-encoding"} <= set(names):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "This is not a request that the box understands.")
+        # h11 bounds what is incomplete; a head that came in one piece is measured here.
+        if len(head.target) + sum(len(name) + len(value) for name, value in head.headers) > limits.header_max_bytes:
+            raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "That is more than this box takes at once.")
         length = _declared_length(head, limits)
         slowest_s = limits.header_s + (length or limits.body_max_bytes) / limits.body_min_bytes_per_s
         async with asyncio.timeout(min(limits.body_s, slowest_s)):
