@@ -148,6 +148,8 @@ class RecordsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How long nobody may touch the screen before it asks for the PIN again."""
     keep_years: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
     """After the last visit; then the subject is listed for erasing. Your law says how long."""
+    stick_folders: tuple[str, ...] = ("/media", "/run/media", "/mnt")
+    """Below which USB sticks are mounted: backups go there."""
 
 
 Shots = Annotated[tuple[ShotKind, ...], msgspec.Meta(max_length=10)]

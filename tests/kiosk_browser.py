@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, expect
 
+from appliance.config import RecordsConfig
 from appliance.service.clinic import Clinic
 from appliance.service.station import Station
 from web.kiosk.app import MAX_BODY_BYTES, create_kiosk_app
@@ -79,11 +80,11 @@ class Screen:
 
 
 @contextmanager
-def served(station: Station, clinic: Clinic | None = None) -> Iterator[str]:
+def served(station: Station, clinic: Clinic | None = None, records: RecordsConfig | None = None) -> Iterator[str]:
     """Serve the kiosk of a station on loopback with the real server; gives its address."""
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_kiosk_app(station, clinic=clinic)
+    app = create_kiosk_app(station, clinic=clinic, records=records or RecordsConfig())
     server = HttpServer(app, listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
     thread = threading.Thread(target=server.run, name="kiosk-server")
     thread.start()

@@ -11,6 +11,7 @@ from records_boxes import LEAD_PIN, Box, new_box
 
 from appliance.camera.replay import ReplayCamera
 from appliance.clock import SystemClock
+from appliance.config import RecordsConfig
 from appliance.records.opening import Opening
 from appliance.records.people import People
 from appliance.records.users import Role, User
@@ -40,7 +41,12 @@ def add_user(box: Box, name: str, role: Role, pin: str) -> User:
 
 @contextmanager
 def kept_kiosk(
-    engine: EngineClientLike, folder: Path, *, box: Box | None = None, idle_s: float = 3600
+    engine: EngineClientLike,
+    folder: Path,
+    *,
+    box: Box | None = None,
+    idle_s: float = 3600,
+    records: RecordsConfig | None = None,
 ) -> Iterator[KeptKiosk]:
     """Serve a station with records on loopback; the box is unlocked unless one is given."""
     used = box or new_box(folder / "records")
@@ -54,7 +60,7 @@ def kept_kiosk(
     clinic = Clinic(opening, clock=SystemClock(), folder=used.folder, idle_s=idle_s)
     visits = Visits(clinic.records, clinic.operator, has_records=lambda: clinic.store is not None)
     camera = ReplayCamera(pictures, frames_per_s=50, picture_s=60)
-    with clinic, Station(camera, engine, visits=visits) as station, served(station, clinic) as url:
+    with clinic, Station(camera, engine, visits=visits) as station, served(station, clinic, records) as url:
         yield KeptKiosk(box=used, clinic=clinic, station=station, nurse=nurse, url=url)
 
 

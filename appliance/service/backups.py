@@ -16,8 +16,9 @@ from appliance.errors import DermstationError
 from appliance.host.sticks import MOUNTS, Stick, mounted_sticks
 from appliance.records.backup import generations, make_backup
 from appliance.records.clinic_key import typed_secret
+from appliance.records.door import FileDoor, replace_file
 from appliance.records.drill import drill
-from appliance.records.errors import MissingError
+from appliance.records.errors import MissingError, NotSavedError
 from appliance.records.store import RecordStore
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,25 @@ class Backups:
             return f"This backup would come back: {visits}; {tried.opened_encounters} opened, with {photos}."
 
         self._begin(BackupState(work="trying", words=f"Trying the backup on {stick.label}…"), work)
+
+    def write_text(self, name: str, text: str) -> str:
+        """Write a page to print elsewhere on the first stick that takes writes; holds no patient data.
+
+        Returns:
+            The sentence that says where it is.
+
+        Raises:
+            MissingError: There is no stick.
+            NotSavedError: The stick cannot be written.
+        """
+        stick = next((line.stick for line in self.sticks() if line.stick.is_writable), None)
+        if stick is None:
+            raise MissingError("Put in a stick first; the list is written there, to be printed elsewhere.")
+        try:
+            replace_file(FileDoor(), stick.path / name, text.encode())
+        except OSError as error:
+            raise NotSavedError(_STICK_WORDS) from error
+        return f"Written to {stick.label} as {name}."
 
     def wait(self, timeout_s: float) -> None:
         """Wait for what is being done."""

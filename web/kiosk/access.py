@@ -19,7 +19,9 @@ COOKIE: Final = "dermstation"
 SIGN_IN: Final = "/sign-in"
 NOT_TOUCHES: Final = frozenset(
     {"api.state", "api.preview", "api.events", "api.press", "pages.image", "static"}
-    | {"shots.panel", "shots.light", "shots.earlier", "devices.pairing_state"}
+    | {"shots.panel", "shots.light", "shots.earlier"}
+    | {"measures.balanced", "measures.change_state", "measures.compared"}
+    | {"devices.pairing_state", "upkeep.backup_state"}
 )
 """What a page asks for by itself: it does not keep the screen from locking."""
 

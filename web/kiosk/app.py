@@ -10,6 +10,7 @@ from flask import Flask, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from appliance.config import RecordsConfig
 from appliance.errors import CameraError, DermstationError, ImageError, PromptError
 from appliance.records.errors import (
     ForbiddenError,
@@ -19,6 +20,7 @@ from appliance.records.errors import (
     ThrottledError,
     WrongSecretError,
 )
+from appliance.service.backups import Backups
 from appliance.service.clinic import Clinic
 from appliance.service.errors import (
     EncounterClosedError,
@@ -38,15 +40,18 @@ from web.kiosk.day import create_day
 from web.kiosk.door import create_door, tell_templates
 from web.kiosk.first_run import create_first_run
 from web.kiosk.guard import install_guard
+from web.kiosk.measures import create_measures
 from web.kiosk.patients import create_patients
 from web.kiosk.people import create_people
 from web.kiosk.shots import create_shots
+from web.kiosk.upkeep import create_upkeep
 from web.kiosk.visits import create_visits, tell_visit
 
 if TYPE_CHECKING:
     from web.lan.face import LanFace
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_RECORDS: Final = RecordsConfig()
 MAX_BODY_BYTES: Final = 64 << 10
 """The kiosk's own requests are a few hundred bytes."""
 
@@ -83,6 +88,7 @@ def create_kiosk_app(
     *,
     clinic: Clinic | None = None,
     lan: "LanFace | None" = None,
+    records: RecordsConfig = _RECORDS,
     allowed_hosts: frozenset[str] = LOOPBACK_HOSTS,
 ) -> Flask:
     """Build the WSGI application.
@@ -91,6 +97,7 @@ def create_kiosk_app(
         station: A started station.
         clinic: The records and who is at the screen; without it nothing is stored and everybody may use every route.
         lan: The box's face on the network, for the screens of phones; None when phones may not come in.
+        records: Where sticks are mounted, and how long records are kept.
         allowed_hosts: Names under which the box may be addressed, lower case, without port.
     """
     app = KioskApp(clinic)
@@ -106,23 +113,28 @@ def create_kiosk_app(
     app.register_blueprint(pages.create_pages(station))
     app.register_blueprint(api.create_api(station, clinic))
     app.register_blueprint(create_shots(station))
+    app.register_blueprint(create_measures(station))
     if clinic is not None:
-        _register_clinic(app, clinic, station, lan)
+        _register_clinic(app, clinic, station, lan, records)
     return app
 
 
-def _register_clinic(app: Flask, clinic: Clinic, station: Station, lan: "LanFace | None") -> None:
+def _register_clinic(
+    app: Flask, clinic: Clinic, station: Station, lan: "LanFace | None", records: RecordsConfig
+) -> None:
     """Add what is there only when records are."""
     # The network's face says refusals with this module's statuses, so it comes later.
     from web.kiosk.devices import create_devices
 
     unlocking = Unlocking(clinic)
+    backups = Backups(clinic.records, clinic.operator, records.stick_folders)
     for blueprint in (
         create_door(clinic, station, unlocking),
         create_first_run(clinic),
         create_day(clinic, unlocking),
         create_people(clinic),
         create_devices(clinic, lan),
+        create_upkeep(clinic, backups, records.keep_years),
     ):
         blueprint.context_processor(lambda: {"state": station.state()})
         app.register_blueprint(blueprint)
