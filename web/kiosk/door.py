@@ -52,6 +52,7 @@ def tell_templates(app: Flask, clinic: Clinic | None) -> None:
         is_theirs = is_this_browser(clinic) and clinic.session.state == "active"
         user = clinic.user if is_theirs else None
         view = {
+            "clinic_name": clinic.name,
             "user": user,
             "role": ROLE_WORDS[user.role] if user else "",
             "is_at_screen": is_theirs,
@@ -83,7 +84,6 @@ def _add_sign_in_routes(door: Blueprint, clinic: Clinic, station: Station) -> No
         return render_template(
             "kiosk/sign_in.html",
             tiles=tiles(clinic),
-            clinic_name=clinic.name,
             locked_id=session.user_id if session.state == "locked" else None,
             owner=clinic.owner_of_visit if visit is not None else None,
             is_read_only=clinic.opening.state == "read-only",

@@ -107,6 +107,8 @@ export function askPin(title, sentence = "") {
     resolve(pin);
   });
   dialog.onclose = () => {
+    // Told late: by then the dialog may ask the next thing.
+    if (dialog.open) return;
     asking.resolve?.(null);
     asking.resolve = null;
   };

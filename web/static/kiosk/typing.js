@@ -48,7 +48,10 @@ document.getElementById("typing-form").addEventListener("submit", (event) => {
   end(value);
   dialog.close();
 });
-dialog.addEventListener("close", () => end(null));
+dialog.addEventListener("close", () => {
+  // Told late: by then the dialog may ask the next thing.
+  if (!dialog.open) end(null);
+});
 
 for (const field of document.querySelectorAll("input[data-typed]")) {
   const open = async () => {
