@@ -32,6 +32,8 @@ class LesionChange:
     """Share of both outlines' union that only one of them covers: 0 for the same border, 1 for none in common."""
     irregularity_change: float
     """Of the border's length squared over 4 pi times the area; above 0 the border became more ragged."""
+    contrast: float
+    """Of the lesion against the skin, L*a*b*, where it is less of the two: what is faint may be skin."""
 
 
 def lesion_change(
@@ -39,6 +41,8 @@ def lesion_change(
     later: NDArray[np.uint8],
     registration: Registration,
     at_px: tuple[float, float] | None = None,
+    px_per_mm: float | None = None,
+    window_mm: float | None = None,
 ) -> LesionChange | None:
     """Compare the lesion of two photos.
 
@@ -47,17 +51,22 @@ def lesion_change(
         later: uint8 [H', W', 3], RGB.
         registration: How they lie over each other.
         at_px: Where the lesion lies in the earlier photo, x and y; its middle when absent.
+        px_per_mm: The earlier photo's scale where a card tells; a guess will do otherwise.
+        window_mm: How far around the lesion is looked at; everywhere when absent.
 
     Returns:
         The change, or None where the lesion cannot be parted from the skin in both.
     """
     shape = (earlier.shape[0], earlier.shape[1])
     near_px = at_px or (shape[1] / 2, shape[0] / 2)
-    px_per_mm = min(shape) / FIELD_MM
+    px_per_mm = px_per_mm or min(shape) / FIELD_MM
     first = earlier.astype(np.float32)
     second = warped(later, inverted(registration.to_later), shape)
     # Both lose what one of them does not show.
     first[np.isnan(second[..., 0])] = np.nan
+    if window_mm is not None:
+        part, near_px = _window(near_px, window_mm * px_per_mm, shape)
+        first, second = first[part], second[part]
     cuts = [cut_out(pixels, near_px, px_per_mm) for pixels in (first, second)]
     if cuts[0] is None or cuts[1] is None:
         return None
@@ -73,7 +82,17 @@ def lesion_change(
         colour_difference=float(np.linalg.norm(lab_from_linear(same_light) - lab_from_linear(lesion))),
         border_moved_share=float((one ^ other).sum() / (one | other).sum()),
         irregularity_change=_irregularity(other) - _irregularity(one),
+        contrast=min(cuts[0][1], cuts[1][1]),
     )
+
+
+def _window(
+    middle_px: tuple[float, float], half_px: float, shape: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[float, float]]:
+    """Return the rows and columns of a square, cut off at the picture's edge, and where its middle is in it."""
+    left, right = (round(min(max(middle_px[0] + side, 0), shape[1])) for side in (-half_px, half_px))
+    top, bottom = (round(min(max(middle_px[1] + side, 0), shape[0])) for side in (-half_px, half_px))
+    return (slice(top, bottom), slice(left, right)), (middle_px[0] - left, middle_px[1] - top)
 
 
 def ghost(earlier: NDArray[np.uint8], registration: Registration, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ picture that kills it costs one sentence.
 """
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from appliance.errors import ImageError
 from appliance.imaging import worker
+from appliance.imaging.findings import CardAnswer, CardFinding, ChangeAnswer, ChangeFinding
 from appliance.imaging.pixels import MAX_PIXELS, MAX_SIDE_PX
 from appliance.imaging.quality import ImageMeasures
 
@@ -46,9 +48,13 @@ class Sandbox:
     Args:
         deadline_s: Longest time for one picture in seconds.
         jobs_per_process: Pictures after which the process is replaced.
+        niceness: How far it stands back for other processes, 0 to 19.
     """
 
-    def __init__(self, *, deadline_s: float = DEADLINE_S, jobs_per_process: int = JOBS_PER_PROCESS) -> None:
+    def __init__(
+        self, *, deadline_s: float = DEADLINE_S, jobs_per_process: int = JOBS_PER_PROCESS, niceness: int = 0
+    ) -> None:
+        self._niceness = niceness
         self._deadline_s = deadline_s
         self._jobs_per_process = jobs_per_process
         self._turn = threading.Lock()
@@ -95,6 +101,31 @@ class Sandbox:
         """
         return self._ask(worker.MEASURE if is_preview else worker.MEASURE_ALONE, content, self._measures)
 
+    def card(self, content: bytes) -> CardFinding | None:
+        """Measure by the card in one picture file, as `findings.card_finding`.
+
+        Raises:
+            ImageError: As `decode`.
+        """
+        return self._ask(worker.CARD, content, self._card)
+
+    def balance(self, content: bytes) -> NDArray[np.uint8]:
+        """Return one picture as under white light, by the card in it: uint8 [H, W, 3], RGB.
+
+        Raises:
+            ImageError: As `decode`, or no card is seen.
+        """
+        return self._ask(worker.BALANCE, content, self._pixels)
+
+    def change(self, earlier: bytes, later: bytes) -> ChangeFinding | None:
+        """Compare two picture files, as `findings.change_finding`.
+
+        Raises:
+            ImageError: As `decode`.
+        """
+        content = worker.LENGTH.pack(len(earlier)) + earlier + later
+        return self._ask(worker.CHANGE, content, self._change)
+
     def _ask(self, operation: int, content: bytes, answer: Callable[[float], T]) -> T:
         with self._turn:
             try:
@@ -138,12 +169,21 @@ class Sandbox:
         content = self._received(height_px * width_px * 3, deadline_s)
         return np.frombuffer(content, np.uint8).reshape(height_px, width_px, 3)
 
-    def _measures(self, deadline_s: float) -> ImageMeasures:
-        kind = bytes(self._received(1, deadline_s))
-        if kind == worker.SENTENCE:
-            raise ImageError(self._text(kind, worker.SENTENCE, _SENTENCE_MAX_BYTES, deadline_s))
+    def _json(self, deadline_s: float, kind: type[T]) -> T:
+        sent = bytes(self._received(1, deadline_s))
+        if sent == worker.SENTENCE:
+            raise ImageError(self._text(sent, worker.SENTENCE, _SENTENCE_MAX_BYTES, deadline_s))
         # What is wrong with the JSON is a ValueError too.
-        return msgspec.json.decode(self._text(kind, worker.TEXT, _SENTENCE_MAX_BYTES, deadline_s), type=ImageMeasures)
+        return msgspec.json.decode(self._text(sent, worker.TEXT, _SENTENCE_MAX_BYTES, deadline_s), type=kind)
+
+    def _measures(self, deadline_s: float) -> ImageMeasures:
+        return self._json(deadline_s, ImageMeasures)
+
+    def _card(self, deadline_s: float) -> CardFinding | None:
+        return self._json(deadline_s, CardAnswer).found
+
+    def _change(self, deadline_s: float) -> ChangeFinding | None:
+        return self._json(deadline_s, ChangeAnswer).found
 
     def _text(self, kind: bytes, expected: bytes, max_bytes: int, deadline_s: float) -> str:
         (length,) = worker.LENGTH.unpack(self._received(worker.LENGTH.size, deadline_s))
@@ -180,6 +220,8 @@ class Sandbox:
                 # Ctrl-C in a terminal is for the command; this ends when the command does.
                 process_group=0,
             )
+        if self._niceness:
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, self._niceness)
         self._socket = near
         ready = self._received(2, time.monotonic() + START_S)
         if ready[:1] != worker.READY:

@@ -5,7 +5,7 @@ itself in before the first job. It ends when the socket does. What it answers is
 this process over gains the right to lie about one picture, and nothing else.
 
 A job: u8 operation, u32 length, bytes. An answer: u8 kind, then for pixels u32 height, u32 width, RGB bytes; else u32
-length, UTF-8 bytes (a sentence, or JSON). Little-endian.
+length, UTF-8 bytes (a sentence, or JSON). Little-endian. Two pictures in one job: u32 length of the first, both.
 """
 
 import io
@@ -15,10 +15,12 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from appliance.errors import ImageError
 from appliance.imaging.confinement import confine
+from appliance.imaging.findings import CardAnswer, ChangeAnswer, balanced_by_card, card_finding, change_finding
 from appliance.imaging.pixels import pixels_from_bytes
 from appliance.imaging.preview import measure_frame
 from appliance.imaging.quality import QualityMeter
@@ -31,8 +33,10 @@ SIZE: Final = struct.Struct("<II")
 LENGTH: Final = struct.Struct("<I")
 PIXELS, SENTENCE, READY = b"P", b"E", b"R"
 TEXT: Final = b"J"
-DECODE, MEASURE, MEASURE_ALONE = 0, 1, 2
-"""Pixels of a picture; measures of the next frame of a preview; measures of a frame by itself."""
+DECODE, MEASURE, MEASURE_ALONE, CARD, BALANCE, CHANGE = range(6)
+"""Pixels of a picture; measures of the next frame of a preview; measures of a frame by itself; what the card says; the
+picture as under white light; what changed between two pictures."""
+NO_CARD: Final = "The card is not seen on this photo, so its colours stay as they are."
 PLUGINS: Final = (JpegImagePlugin, PngImagePlugin, MpoImagePlugin, TiffImagePlugin)
 """Imported beforehand, as Pillow would only at the first picture that needs them: EXIF is a TIFF, iPhones write MPO."""
 _ORIENTATION: Final = 0x0112
@@ -58,18 +62,36 @@ def main() -> None:
 
 def _answer(operation: int, content: bytes, meter: QualityMeter) -> None:
     try:
-        if operation != DECODE:
-            measures = measure_frame(content, meter if operation == MEASURE else QualityMeter())
-            text = msgspec.json.encode(measures)
-            _write(TEXT + LENGTH.pack(len(text)) + text)
-            return
-        pixels = pixels_from_bytes(content)
+        pixels = _worked(operation, content, meter)
     except ImageError as error:
         sentence = str(error).encode(errors="replace")
         _write(SENTENCE + LENGTH.pack(len(sentence)) + sentence)
         return
+    if isinstance(pixels, bytes):
+        _write(TEXT + LENGTH.pack(len(pixels)) + pixels)
+        return
     _write(PIXELS + SIZE.pack(*pixels.shape[:2]))
     _write(np.ascontiguousarray(pixels).reshape(-1).data)
+
+
+def _worked(operation: int, content: bytes, meter: QualityMeter) -> bytes | NDArray[np.uint8]:
+    """Do a job; return JSON or pixels."""
+    if operation in {MEASURE, MEASURE_ALONE}:
+        return msgspec.json.encode(measure_frame(content, meter if operation == MEASURE else QualityMeter()))
+    if operation == CARD:
+        return msgspec.json.encode(CardAnswer(found=card_finding(pixels_from_bytes(content))))
+    if operation == CHANGE:
+        (length,) = LENGTH.unpack_from(content)
+        first, second = content[LENGTH.size : LENGTH.size + length], content[LENGTH.size + length :]
+        found = change_finding(pixels_from_bytes(first), pixels_from_bytes(second))
+        return msgspec.json.encode(ChangeAnswer(found=found))
+    pixels = pixels_from_bytes(content)
+    if operation == BALANCE:
+        balanced = balanced_by_card(pixels)
+        if balanced is None:
+            raise ImageError(NO_CARD)
+        return balanced
+    return pixels
 
 
 def _warm_up() -> None:

@@ -127,6 +127,8 @@ class CapturedImageContent(Content, frozen=True, kw_only=True):
     """Code of why the photo of this view before it did not do."""
     light: Line = ""
     """white or polarized: what the dermatoscope confirmed; empty where nobody knows."""
+    derived: dict[str, Text] = {}
+    """What was measured of it, by name, as JSON (`imaging/findings.py`); the photo itself stays as it is."""
     acquisition: dict[str, str] = {}
     """DICOM (0016,1001)-(0016,1005) by keyword, as told by the device."""
 

@@ -1,13 +1,18 @@
 """The cameras as the screen uses them: whose picture is on it, and which one a shot needs. One camera or several."""
 
+from collections.abc import Callable
 from typing import Final
 
 from appliance.camera.protocol import Camera
-from appliance.camera.selection import CameraRole, CameraSet
+from appliance.camera.selection import ROLE_NAMES, CameraRole, CameraSet
+from appliance.errors import CameraError
 from appliance.service.errors import NotFoundError
 from appliance.types import Modality
 
 ROLE_OF: Final[dict[Modality, CameraRole]] = {"XC": "overview", "DMS": "dermatoscope"}
+_CHECK_S: Final = 0.05
+_STILL_S: Final = 2.0
+"""A camera whose newest frame is older has frozen."""
 MODALITY_OF: Final[dict[CameraRole, Modality]] = {role: modality for modality, role in ROLE_OF.items()}
 
 
@@ -15,6 +20,7 @@ class ScreenCameras:
     """What is chosen among the cameras of a station."""
 
     def __init__(self, camera: Camera) -> None:
+        self._camera = camera
         self._set = camera if isinstance(camera, CameraSet) else None
 
     @property
@@ -53,3 +59,17 @@ class ScreenCameras:
         """Hold the pictures of a series alike, or let the cameras adjust themselves again."""
         if self._set is not None:
             self._set.hold_series(is_held=is_held)
+
+    def state(self, now_s: Callable[[], float]) -> dict[str, str]:
+        """Return what every screen shows of the camera on it: `state` and `words`.
+
+        Args:
+            now_s: The station's monotonic time.
+        """
+        try:
+            frame = self._camera.frame(-1, _CHECK_S)
+        except CameraError as error:
+            return {"state": "off", "words": str(error)}
+        if frame is None or now_s() - frame.captured_s > _STILL_S:
+            return {"state": "off", "words": "Camera shows no new picture"}
+        return {"state": "ready", "words": f"{ROLE_NAMES[self.selected].capitalize()} ready"}

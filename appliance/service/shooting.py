@@ -48,6 +48,7 @@ class Shooting:
         lamp: The dermatoscope's light; None for a station without a microcontroller.
         judge: Tells what is wrong with a frame.
         on_kept: Told of each photo that was kept.
+        on_end: Told that the visit has left the screen.
         settle_s: From a change of the light to the first frame that counts.
     """
 
@@ -61,6 +62,7 @@ class Shooting:
         lamp: Lamp | None,
         judge: Judge | None,
         on_kept: Callable[[CapturedImage], None],
+        on_end: Callable[[], None] = lambda: None,
         settle_s: float = SETTLE_S,
     ) -> None:
         self._captures = captures
@@ -70,6 +72,7 @@ class Shooting:
         self._lamp = lamp
         self._judge = judge
         self._on_kept = on_kept
+        self._on_end = on_end
         self._settle_s = settle_s
         self._turn = threading.RLock()
         self._is_pressing = False
@@ -91,6 +94,7 @@ class Shooting:
             self._shots.end()
         if self._lamp is not None:
             self._lamp.follow(None)
+        self._on_end()
 
     def press(self, encounter_id: str) -> Taken:
         """Take the shot that comes now, or the pair.

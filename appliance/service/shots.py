@@ -124,6 +124,11 @@ class Shots:
                 self._list = self._list.with_photo(image.shot, image.capture_id)
             self._version += 1
 
+    def redraw(self) -> None:
+        """Have the screens draw the list anew: something else that stands on it has changed."""
+        with self._lock:
+            self._version += 1
+
     def _put(self, listed: ShotList) -> None:
         self._list = listed
         self._version += 1

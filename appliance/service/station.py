@@ -14,7 +14,6 @@ from appliance.camera.replay import ReplayCamera
 from appliance.camera.selection import ROLE_NAMES, CameraRole, CameraSet
 from appliance.clock import Clock, SystemClock
 from appliance.config import ShotsConfig
-from appliance.errors import CameraError
 from appliance.service.attempt import Engine
 from appliance.service.capture_store import CaptureStore, MemoryCaptureStore
 from appliance.service.captures import Captures
@@ -24,6 +23,7 @@ from appliance.service.errors import NotFoundError, NotShownError
 from appliance.service.jobs import Job
 from appliance.service.lamp import Lamp
 from appliance.service.live_quality import LiveQuality
+from appliance.service.measuring import Measuring
 from appliance.service.questions import Questions
 from appliance.service.screen_cameras import ScreenCameras
 from appliance.service.shooting import SETTLE_S, Shooting, Taken
@@ -37,12 +37,9 @@ from firmware_bridge.client import Dermatoscope
 if TYPE_CHECKING:  # a station without the extra `records` has screens too
     from appliance.service.visits import Visits
 
-_CAMERA_CHECK_S: Final = 0.05
 _SHOWN_S: Final = 1.0
 """A screen that shows the live picture asks for the next frame sooner, however slow it is."""
 _SAME_PRESS_S: Final = 0.7
-_CAMERA_STILL_S: Final = 2.0
-"""A camera whose newest frame is older has frozen."""
 
 
 class EngineClientLike(Engine, HealthSource, Protocol):
@@ -82,6 +79,7 @@ class Station:
         self.lamp = Lamp(microcontroller, self._clock, self._is_shown) if microcontroller is not None else None
         has_dermatoscope = self.cameras.has_dermatoscope
         self.shots = Shots(shots, has_dermatoscope=has_dermatoscope) if shots is not None else None
+        self.measuring = Measuring(self.earlier, self._measured, visits.derived if visits is not None else None)
         self.shooting = Shooting(
             self.captures,
             self.cameras,
@@ -90,6 +88,7 @@ class Station:
             lamp=self.lamp,
             judge=quality.judge if quality is not None else None,
             on_kept=self._kept,
+            on_end=self.measuring.forget,
             settle_s=light_settle_s,
         )
         self.visit_screen = VisitScreen(self.captures, self.shooting, self.cameras, self.questions, visits)
@@ -102,6 +101,7 @@ class Station:
         self._stack.enter_context(self.watch)
         self._stack.enter_context(self.questions)
         self._stack.enter_context(self.shutter)
+        self._stack.enter_context(self.measuring)
         if self.quality is not None:
             self._stack.enter_context(self.quality)
         if isinstance(self.camera, CameraSet):
@@ -176,6 +176,12 @@ class Station:
         # Encoding takes a model that looks at the close-up as long as a question: not every view is worth it.
         if image.shot is None or image.shot == MODEL_SHOT:
             self.questions.encode(image)
+        if self.shots is not None:
+            self.measuring.offer(image)
+
+    def _measured(self) -> None:
+        if self.shots is not None:
+            self.shots.redraw()
 
     @property
     def camera_roles(self) -> tuple[CameraRole, ...]:
@@ -279,13 +285,5 @@ class Station:
 
     def state(self) -> dict[str, Any]:
         """Return what every screen shows of the box: `model` and `camera`, in words, and the `version`."""
-        return {"model": asdict(self.watch.status), "camera": self._camera_state(), "version": version("dermstation")}
-
-    def _camera_state(self) -> dict[str, str]:
-        try:
-            frame = self.camera.frame(-1, _CAMERA_CHECK_S)
-        except CameraError as error:
-            return {"state": "off", "words": str(error)}
-        if frame is None or self._clock.monotonic_s() - frame.captured_s > _CAMERA_STILL_S:
-            return {"state": "off", "words": "Camera shows no new picture"}
-        return {"state": "ready", "words": f"{ROLE_NAMES[self.selected_camera].capitalize()} ready"}
+        camera = self.cameras.state(self._clock.monotonic_s)
+        return {"model": asdict(self.watch.status), "camera": camera, "version": version("dermstation")}

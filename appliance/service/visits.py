@@ -32,6 +32,7 @@ from appliance.service.person import Person, consent_of, is_named, person_of
 from appliance.service.person_form import PERSON_FORM, PersonForm
 from appliance.service.record_answers import RecordAnswers
 from appliance.service.record_captures import VISIT_FORM, RecordCaptureStore
+from appliance.service.record_derived import RecordDerived
 from appliance.service.thumbnails import Thumbnails
 from appliance.service.unkept_captures import CapturesWhereverTheyGo
 from appliance.types import Encounter
@@ -75,6 +76,7 @@ class Visits:
         self.answers = RecordAnswers(records)
         self.lesions = Lesions(records, operator, self.photos)
         self.earlier = RecordEarlierPhotos(records, operator, self.photos)
+        self.derived = RecordDerived(records, has_records)
         self.form = PersonForm(records, operator, self.photos)
         self.patients = Patients(records, operator)
         self.thumbnails = Thumbnails(records)

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, get_template_attribute, jsonify, url_for
 
 from appliance.service.errors import NotFoundError
 from appliance.service.lamp import Lamp
+from appliance.service.measuring_words import short_size
 from appliance.service.shot_list import SHOTS, Shot, ShotList
 from appliance.service.station import Station
 from appliance.types import CapturedImage, Light, RetakeReason, shot_kind_of
@@ -14,7 +15,6 @@ from web.kiosk.guard import allow
 from web.kiosk.requests import decoded
 
 _PANEL: Final = "kiosk/shots.html"
-_KEPT: Final = "kept"
 
 
 class _ChooseRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,10 +99,13 @@ def panel_view(station: Station, encounter_id: str) -> dict[str, Any] | None:
         return None
     listed = station.shots.of(encounter_id)
     images = {image.capture_id: image for image in station.captures.images(encounter_id)}
+    for image in images.values():
+        # Those of before a restart were measured by nobody yet.
+        station.measuring.offer(image)
     now = listed.now
     return {
-        "shots": [_row(listed, SHOTS[kind], images) for kind in listed.kinds],
-        "photos": [_photo(image) for image in images.values()],
+        "shots": [_row(station, listed, SHOTS[kind], images) for kind in listed.kinds],
+        "photos": [_photo(station, image) for image in images.values()],
         "now": now.kind if now is not None else None,
         "is_retake": listed.again is not None and listed.photo_of(listed.again) is not None,
     }
@@ -170,32 +173,47 @@ def assess_url(listed: ShotList, encounter_id: str, view: dict[str, Any]) -> str
     return url_for("pages.assessment", encounter_id=encounter_id, capture_id=capture_id)
 
 
-def _row(listed: ShotList, shot: Shot, images: dict[str, CapturedImage]) -> dict[str, Any]:
+def _row(station: Station, listed: ShotList, shot: Shot, images: dict[str, CapturedImage]) -> dict[str, Any]:
     image = images.get(listed.photo_of(shot.kind) or "")
     is_now = listed.now is not None and listed.now.kind == shot.kind
     if image is not None:
-        note = "taking it again" if is_now else _KEPT
+        note = "taking it again" if is_now else _note(station, image)
     else:
         note = "left out" if shot.kind in listed.skipped and not is_now else shot.hint
-    links = _links(image) if image is not None else {}
+    links = _links(station, image) if image is not None else {}
     return {"kind": shot.kind, "words": shot.words, "note": note, "is_now": is_now, "links": links}
 
 
-def _photo(image: CapturedImage) -> dict[str, Any]:
+def _photo(station: Station, image: CapturedImage) -> dict[str, Any]:
     words = SHOTS[image.shot].words if image.shot is not None else "Beside the list"
-    return {"words": words, "note": _KEPT, "links": _links(image)}
+    return {"words": words, "note": _note(station, image), "links": _links(station, image)}
 
 
-def _links(image: CapturedImage) -> dict[str, str]:
+def _links(station: Station, image: CapturedImage) -> dict[str, str]:
     """Return a photo's id and where its bytes and its ways on are; what is not there is left out."""
-    return {
+    place = {"encounter_id": image.encounter_id, "capture_id": image.capture_id}
+    links = {
         "capture": image.capture_id,
         "image": url_for("pages.image", capture_id=image.capture_id),
-        "page": url_for("pages.assessment", encounter_id=image.encounter_id, capture_id=image.capture_id),
+        "page": _url("pages.assessment", place),
         "kind": image.shot or "",
         "words": SHOTS[image.shot].words if image.shot is not None else "Photo",
-        "note": _KEPT,
+        "note": _note(station, image),
     }
+    if station.measuring.card(image.capture_id) is not None:
+        links["card"] = _url("measures.card", place)
+    if station.measuring.comparison(image.capture_id) is not None:
+        links["change"] = _url("measures.change", place)
+    return links
+
+
+def _url(endpoint: str, place: dict[str, str]) -> str:
+    return url_for(endpoint, encounter_id=place["encounter_id"], capture_id=place["capture_id"])
+
+
+def _note(station: Station, image: CapturedImage) -> str:
+    size = short_size(station.measuring.card(image.capture_id))
+    return f"kept · {size}" if size is not None else "kept"
 
 
 def _lamp(station: Station) -> Lamp:
