@@ -87,7 +87,7 @@ def _add_date_routes(day: Blueprint, clinic: Clinic) -> None:
 
 def _add_shift_routes(day: Blueprint, clinic: Clinic) -> None:
     @day.get("/shift")
-    @allow("capture")
+    @allow("read")
     def shift() -> str:
         store, people = _store(clinic), clinic.people
         with store.saver.lock:

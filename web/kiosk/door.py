@@ -106,7 +106,7 @@ def _after_sign_in(clinic: Clinic) -> str:
     if clinic.page != "/":
         return clinic.page
     store = clinic.store
-    if store is None or not clinic.may("capture"):
+    if store is None or not clinic.may("read"):
         return "/"
     with store.saver.lock:
         return "/shift" if is_shift_new(store.saver.connection) else "/"
