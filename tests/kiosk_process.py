@@ -1,4 +1,4 @@
-"""The real station as a process with records, asked over real HTTP: started, signed in, photographed with, and killed."""
+"""The real station as a process with records, asked over real HTTP: started, signed in, made to shoot, and killed."""
 
 import json
 import re
