@@ -3,6 +3,7 @@
 The browser that signed in holds a random cookie; everything else about the session stays on the box.
 """
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -17,13 +18,6 @@ from web.kiosk.guard import Access, access_of
 
 COOKIE: Final = "dermstation"
 SIGN_IN: Final = "/sign-in"
-NOT_TOUCHES: Final = frozenset(
-    {"api.state", "api.preview", "api.events", "api.press", "pages.image", "static"}
-    | {"shots.panel", "shots.light", "shots.earlier"}
-    | {"measures.balanced", "measures.change_state", "measures.compared"}
-    | {"devices.pairing_state", "upkeep.backup_state"}
-)
-"""What a page asks for by itself: it does not keep the screen from locking."""
 
 
 class GuardedApp(Flask):
@@ -65,6 +59,14 @@ def is_this_browser(clinic: Clinic) -> bool:
     return clinic.is_token(request.cookies.get(COOKIE, ""))
 
 
+def still_theirs(clinic: Clinic | None) -> Callable[[], bool]:
+    """Return what tells, also after the request, whether its session goes on: a long answer ends with it."""
+    if clinic is None:
+        return lambda: True
+    token = request.cookies.get(COOKIE, "")
+    return lambda: clinic.is_token(token) and clinic.session.state == "active"
+
+
 def with_cookie(response: WerkzeugResponse, token: str, name: str = COOKIE) -> WerkzeugResponse:
     """Give a browser its secret: no script reads it, no other site sends it, and it ends with the browser."""
     response.set_cookie(name, token, httponly=True, samesite="Strict", path="/")
@@ -89,7 +91,7 @@ def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:
         ForbiddenError: The role does not allow it.
     """
     is_theirs = is_this_browser(clinic)
-    if is_theirs and request.endpoint not in NOT_TOUCHES:
+    if is_theirs and _is_touch():
         clinic.touch()
     if access == "nobody-signed-in":
         return None
@@ -102,10 +104,19 @@ def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:
             return redirect(SIGN_IN, HTTPStatus.SEE_OTHER)
         raise SignedOutError("The screen is locked. Sign in first.")
     _require(clinic, access)
-    if request.method == "GET" and request.accept_mimetypes.best == "text/html":
+    if request.method == "GET" and _is_page():
         # Where an unlocked screen goes on; the path of a page, kept in memory only.
         clinic.page = request.full_path.rstrip("?")
     return None
+
+
+def _is_page() -> bool:
+    return request.accept_mimetypes.best == "text/html"
+
+
+def _is_touch() -> bool:
+    """Whether a person did it: pictures, states and streams are asked for by pages, and must not keep a screen open."""
+    return request.method != "GET" or _is_page()
 
 
 def _require(clinic: Clinic, access: Access) -> None:

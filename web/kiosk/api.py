@@ -1,6 +1,6 @@
 """What the kiosk's pages call: state, preview, shutter, questions, and the event stream of an answer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Final
 
@@ -12,6 +12,7 @@ from appliance.service.errors import PoorQualityError
 from appliance.service.jobs import Job
 from appliance.service.station import Station
 from appliance.types import KeepReason
+from web.kiosk.access import still_theirs
 from web.kiosk.door import session_state
 from web.kiosk.guard import allow
 from web.kiosk.pages import capture_links
@@ -40,7 +41,7 @@ def create_api(station: Station, clinic: Clinic | None = None) -> Blueprint:
     _add_state_route(api, station, clinic)
     _add_camera_routes(api, station)
     _add_shutter_routes(api, station)
-    _add_question_routes(api, station)
+    _add_question_routes(api, station, clinic)
     return api
 
 
@@ -121,7 +122,7 @@ def _held(station: Station) -> dict[str, str]:
     return {"held": held.capture_id, "quality": held.quality}
 
 
-def _add_question_routes(api: Blueprint, station: Station) -> None:
+def _add_question_routes(api: Blueprint, station: Station, clinic: Clinic | None) -> None:
     @api.post("/api/captures/<capture_id>/assessment")
     @allow("assess")
     def assess(capture_id: str) -> tuple[Response, int]:
@@ -145,22 +146,25 @@ def _add_question_routes(api: Blueprint, station: Station) -> None:
     def events(job_id: str) -> Response:
         job = station.questions.job(job_id)
         last = request.headers.get("Last-Event-ID", "0")
-        return Response(_stream(job, int(last) if last.isdecimal() else 0), mimetype="text/event-stream")
+        events = _stream(job, int(last) if last.isdecimal() else 0, still_theirs(clinic))
+        return Response(events, mimetype="text/event-stream")
 
 
 def _accepted(job: Job) -> tuple[Response, int]:
     return jsonify(job_id=job.job_id), HTTPStatus.ACCEPTED
 
 
-def _stream(job: Job, after: int) -> Iterator[bytes]:
-    """Write a job's events as they come, from the one after `after`; ends with the job."""
-    while True:
+def _stream(job: Job, after: int, is_theirs: Callable[[], bool]) -> Iterator[bytes]:
+    """Write a job's events as they come, from the one after `after`; ends with the job, and with the session."""
+    while is_theirs():
         events = tuple(job.events(after, HEARTBEAT_S))
         if not events:
             if job.is_over:
                 return
             yield b": still here\n\n"
         for event in events:
+            if not is_theirs():
+                return
             after = event.event_id
             value = msgspec.json.encode(event.value).decode()
             yield f"id: {event.event_id}\nevent: {event.name}\ndata: {value}\n\n".encode()
