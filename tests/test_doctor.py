@@ -54,6 +54,7 @@ def test_json_lists_every_check_and_the_worst_decides(settings: Path) -> None:
         "Cameras",
         "Serial ports",
         "mDNS",
+        "Phones",
     ]
     # There is no bundle in that folder.
     assert check_of(done, "Model")["verdict"] == report["verdict"] == "problem"

@@ -12,9 +12,11 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from appliance.config import Config, LanConfig
 from appliance.host.certificate_files import AUTHORITY_NAME, LEAF_NAME, CertificateError, CertificateFiles, Certificates
 from appliance.host.certificates import (
     AUTHORITY_ENDS_AT,
@@ -28,6 +30,9 @@ from appliance.host.certificates import (
     period_from,
     permitted_names,
 )
+from appliance.host.check import Check
+from appliance.host.network_checks import check_phones
+from appliance.records.words import words_from_bytes
 
 RELEASED_AT = datetime(2026, 11, 1, tzinfo=UTC)
 NOW_AT = datetime(2028, 6, 1, tzinfo=UTC)
@@ -284,3 +289,29 @@ def test_reading_changes_nothing(files: CertificateFiles, tmp_path: Path) -> Non
     with pytest.raises(CertificateError, match="cannot be read"):
         files.read()
     assert (tmp_path / "lan" / LEAF_NAME).read_bytes() == b"x"
+
+
+def phones(folder: Path, now_at: datetime = NOW_AT, *, enabled: bool = True) -> Check:
+    config = msgspec.structs.replace(Config(), lan=LanConfig(enabled=enabled, folder=str(folder)))
+    return check_phones(config, now_at, RELEASED_AT, words_from_bytes)
+
+
+def test_doctor_says_for_whom_and_until_when(files: CertificateFiles, tmp_path: Path) -> None:
+    both = made(files)
+    check = phones(tmp_path / "lan")
+    assert check.verdict == "ok"
+    for part in (NAMES[0], *ADDRESSES, f"{both.ends_at:%Y-%m-%d}", words_from_bytes(both.authority.fingerprint[:12])):
+        assert part in check.found
+
+
+@pytest.mark.parametrize("now_at", [RELEASED_AT - DAY, NOW_AT + 526 * DAY])
+def test_doctor_says_when_it_is_not_valid(files: CertificateFiles, tmp_path: Path, now_at: datetime) -> None:
+    made(files)
+    check = phones(tmp_path / "lan", now_at)
+    assert (check.verdict, "Set the machine's date" in (check.action or "")) == ("problem", True)
+
+
+def test_doctor_tells_what_is_not_there_and_makes_nothing(tmp_path: Path) -> None:
+    assert phones(tmp_path / "lan").verdict == "warning"
+    assert phones(tmp_path / "lan", enabled=False).verdict == "ok"
+    assert not (tmp_path / "lan").exists()

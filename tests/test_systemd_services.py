@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from kiosk_station import until
 from medgemma_bundles import export_random, png
 from rig import boot_files
 from test_engine_client import GREEDY, user
@@ -52,13 +54,15 @@ class Service:
 
 
 @contextlib.contextmanager
-def started(folder: Path, bundle: Path, unit: Path = UNIT) -> Iterator[Service]:
+def started(folder: Path, bundle: Path, unit: Path = UNIT, more: str = "") -> Iterator[Service]:
     path = folder / "engine.sock"
     settings = folder / "dermstation.toml"
-    settings.write_text(f'[engine]\nbundle = "{bundle}"\nsocket = "{path}"\n[station]\nport = 0\n')
+    settings.write_text(f'[engine]\nbundle = "{bundle}"\nsocket = "{path}"\n[station]\nport = 0\n{more}')
     is_station = unit == STATION_UNIT
     command = [str(Path(sys.executable).with_name("dermstation")), "serve" if is_station else "engine"]
     command += ["--config", str(settings)]
+    if is_station and "[records]" not in more:
+        command.append("--no-records")
     # The engine has no network at all; the station needs loopback at least, which a new network does not have up.
     shut_in = [] if is_station else ["unshare", "--net"]
     shut_in += [sys.executable, "-m", "rig.seccomp", str(unit)]
@@ -108,6 +112,42 @@ def test_the_station_works_under_its_units_rules_and_keeps_systemd_told(tmp_path
         service.process.send_signal(signal.SIGTERM)
         service.wait_for("STOPPING=1")
         assert service.process.wait(PATIENCE_S) == 0
+
+
+def test_phones_come_in_under_the_units_rules_at_a_lower_priority(tmp_path: Path, bundle: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lan = f'[lan]\nenabled = true\nhost = "127.0.0.1"\nport = {port}\nfolder = "{tmp_path / "lan"}"\n'
+    lan += f'[records]\nfolder = "{tmp_path / "records"}"\n'
+    with started(tmp_path, bundle, STATION_UNIT, lan) as service:
+        service.wait_for("READY=1")
+
+        def answer() -> httpx.Response | None:
+            try:
+                authority = ssl.create_default_context(cadata=httpx.get(f"http://127.0.0.1:{port}/ca.crt").content)
+                address = {"sni_hostname": "dermstation.local"}
+                with httpx.Client(verify=authority, headers={"Host": "dermstation.local"}) as client:
+                    return client.get(f"https://127.0.0.1:{port}/", extensions=address)
+            except httpx.TransportError:
+                return None
+
+        until(lambda: answer() is not None)
+        found = answer()
+        assert found is not None
+        assert (found.status_code, "not paired" in found.text) == (200, True)
+        (front,) = fronts_of(service.process.pid)
+        lower = os.getpriority(os.PRIO_PROCESS, service.process.pid) + 10
+        assert os.getpriority(os.PRIO_PROCESS, front) == min(19, lower)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(PATIENCE_S) == 0
+        assert not Path(f"/proc/{front}").exists()
+
+
+def fronts_of(pid: int) -> list[int]:
+    """The processes of a station that face the network."""
+    children = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [one for one in map(int, children.split()) if b"web.lan.front" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
 def test_the_rules_are_really_in_force(tmp_path: Path, bundle: Path) -> None:

@@ -120,7 +120,7 @@ def run_station(config: Config, notifier: Notifier, made: Clinic | None = None) 
             stack.enter_context(clinic)
         station = stack.enter_context(build_station(config, clinic))
         lan = enter_lan(stack, config, station, clinic)
-        app = create_kiosk_app(station, clinic=clinic, records=config.records)
+        app = create_kiosk_app(station, clinic=clinic, lan=lan, records=config.records)
         server = HttpServer(app, listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.stop())

@@ -45,8 +45,10 @@ def doctor(ctx: click.Context, /, *, config: Path | None, as_json: bool) -> None
 
 def examine(settings: Path | None) -> list[Check]:
     """Run every check, in the order in which a technician would ask."""
-    from appliance.host import machine_checks, runtime_checks, storage_checks
+    from appliance.host import machine_checks, network_checks, runtime_checks, storage_checks
     from appliance.records.database import durability_for
+    from appliance.records.dating import RELEASED_AT
+    from appliance.records.words import words_from_bytes
 
     config, settings_check = _settings(settings)
     bundle_check, engine_bytes = _bundle(config)
@@ -67,6 +69,7 @@ def examine(settings: Path | None) -> list[Check]:
         machine_checks.check_cameras(),
         machine_checks.check_serial_ports(),
         machine_checks.check_mdns_port(),
+        network_checks.check_phones(config, datetime.now(UTC), RELEASED_AT, words_from_bytes),
     ]
 
 
