@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.imaging.card_colour import lab_from_linear
-from appliance.imaging.filters import linear_from_srgb
+from appliance.imaging.filters import box_blur, linear_from_srgb, luma
 from appliance.imaging.lesion_measure import cut_out, diameters_px
 from appliance.imaging.registration import Registration, inverted, warped
 
 FIELD_MM: Final = 42.0
 """Taken for the short side where no card tells: only thresholds of size depend on it."""
 _GHOST_OPACITY: Final = 0.45
+_SKIN_SHARE_MIN: Final = 0.1
+"""Of the picture: on less skin than that no pattern is recognised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class LesionChange:
     """Of the border's length squared over 4 pi times the area; above 0 the border became more ragged."""
     contrast: float
     """Of the lesion against the skin, L*a*b*, where it is less of the two: what is faint may be skin."""
+    skin_correlation: float
+    """Of the skin's pattern around the lesion, -1 to 1: two dark spots alone lie over each other on any skin."""
 
 
 def lesion_change(
@@ -83,7 +87,34 @@ def lesion_change(
         border_moved_share=float((one ^ other).sum() / (one | other).sum()),
         irregularity_change=_irregularity(other) - _irregularity(one),
         contrast=min(cuts[0][1], cuts[1][1]),
+        skin_correlation=skin_correlation(first, second, one | other),
     )
+
+
+def skin_correlation(first: NDArray[np.float32], second: NDArray[np.float32], lesion: NDArray[np.bool_]) -> float:
+    """Correlate what is left of both photos without their slow changes, away from the lesion and its rim.
+
+    Args:
+        first: float32 [H, W, 3], RGB, range [0, 255]; NaN where there is no picture.
+        second: Likewise, in the same frame.
+        lesion: bool [H, W].
+
+    Returns:
+        -1 to 1: 0.6 and more on the same skin, below 0.1 on other skin; 0 where too little skin is seen.
+    """
+    radius_px = max(3, min(lesion.shape) // 12)
+    missing = np.isnan(first[..., 0]) | np.isnan(second[..., 0]) | lesion
+    around = box_blur(missing.astype(np.float32), radius_px + 2) < 1e-3
+    if around.mean() < _SKIN_SHARE_MIN:
+        return 0.0
+    planes = []
+    for pixels in (first, second):
+        # What is missing or lesion becomes skin, so that its edge is no pattern.
+        filled = np.where(missing[..., None], np.median(pixels[~missing], axis=0), pixels)
+        grey = luma(filled.astype(np.uint8))
+        planes.append((box_blur(grey, 1) - box_blur(grey, radius_px))[around])
+    one, other = (plane - plane.mean() for plane in planes)
+    return float(one @ other / max(1e-9, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
 def _window(

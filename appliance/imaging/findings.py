@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from appliance.imaging.card import CardView, find_card
 from appliance.imaging.card_colour import card_colour, white_balanced
 from appliance.imaging.card_layout import ARM_LENGTH_MM, ARM_WIDTH_MM, LESION_MM
-from appliance.imaging.change import lesion_change
+from appliance.imaging.change import lesion_change, skin_correlation
 from appliance.imaging.lesion_measure import measure_lesion
-from appliance.imaging.registration import Affine, register
+from appliance.imaging.registration import Affine, Registration, inverted, register, warped
 
 SHARE_OFF: Final = 0.05
 """Of a diameter: to this the tests hold angle, distance, light and turn (`tests/test_imaging_card.py`)."""
@@ -24,6 +24,8 @@ _WINDOW_MM: Final = 14.0
 """Around the place for the lesion: the card begins two millimetres further out."""
 _CONTRAST_MIN: Final = 12.0
 """L*a*b*; light that falls off over a whole arm was once taken for a lesion of 6."""
+_SKIN_CORRELATION_MIN: Final = 0.25
+"""The same skin had 0.6 and more, other skin with a lesion in the same place below 0.1 (`DESIGN.md`, Two visits)."""
 _SAME_LESION_MAX: Final = 0.7
 """Of the outlines' union, covered by only one of them: two that hardly meet are not one lesion that changed."""
 _COMPARED_SHORT_SIDE_PX: Final = 540
@@ -52,7 +54,8 @@ class ChangeFinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     to_later: tuple[float, float, float, float, float, float]
     """Affine, row by row: takes a place of the earlier photo, x and y in pixels, to the later one."""
-    correlation: float
+    skin_correlation: float
+    """Of the skin's pattern around the lesion where they lie over each other, 0.25 to 1."""
     area_ratio: float | None = None
     """None where the lesion cannot be parted from the skin in both."""
     colour_difference: float | None = None
@@ -118,12 +121,13 @@ def change_finding(earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> Chan
     registration = register(first, second)
     if registration is None:
         return None
-    finding = ChangeFinding(
-        to_later=_in_full(registration.to_later, first_scale, second_scale), correlation=registration.correlation
-    )
     at_px, px_per_mm = place if place is not None else (None, None)
     window_mm = _WINDOW_MM if place is not None else None
     change = lesion_change(first, second, registration, at_px, px_per_mm, window_mm)
+    skin = change.skin_correlation if change is not None else _correlation_of_all(first, second, registration)
+    if skin < _SKIN_CORRELATION_MIN:
+        return None
+    finding = ChangeFinding(to_later=_in_full(registration.to_later, first_scale, second_scale), skin_correlation=skin)
     if change is None or change.border_moved_share > _SAME_LESION_MAX or change.contrast < _CONTRAST_MIN:
         return finding
     return msgspec.structs.replace(
@@ -132,6 +136,12 @@ def change_finding(earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> Chan
         colour_difference=change.colour_difference,
         border_moved_share=change.border_moved_share,
     )
+
+
+def _correlation_of_all(first: NDArray[np.uint8], second: NDArray[np.uint8], registration: Registration) -> float:
+    shape = (first.shape[0], first.shape[1])
+    placed = warped(second, inverted(registration.to_later), shape)
+    return skin_correlation(first.astype(np.float32), placed, np.zeros(shape, np.bool_))
 
 
 def _in_full(

@@ -3,11 +3,15 @@
 The protocol is what the screens ask; `visits` answers it from the records, and without records there is nobody to ask.
 """
 
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from appliance.errors import DermstationError
 from appliance.types import CapturedImage, MediaType, ShotKind
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,15 @@ class NoEarlierPhotos:
         return None
 
 
+def newest_or_none(earlier: EarlierPhotos, encounter_id: str, shot: ShotKind) -> EarlierPhoto | None:
+    """Return `EarlierPhotos.newest`, or None when the records cannot say: a photo is kept all the same."""
+    try:
+        return earlier.newest(encounter_id, shot)
+    except DermstationError as error:
+        logger.warning("earlier photo not looked up: %s", error)
+        return None
+
+
 def photo_before(
     earlier: EarlierPhotos, image: CapturedImage | None, encounter_id: str, shot: ShotKind
 ) -> EarlierPhoto | None:
@@ -59,7 +72,7 @@ def photo_before(
         encounter_id: The visit on the screen.
         shot: The view.
     """
-    found = earlier.newest(encounter_id, shot)
+    found = newest_or_none(earlier, encounter_id, shot)
     if found is not None or image is None:
         return found
     return EarlierPhoto(

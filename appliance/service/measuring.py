@@ -18,7 +18,7 @@ from PIL import Image
 from appliance.errors import DermstationError, ImageError
 from appliance.imaging.findings import CardFinding, ChangeFinding
 from appliance.imaging.sandbox import Sandbox
-from appliance.service.earlier import EarlierPhoto, EarlierPhotos
+from appliance.service.earlier import EarlierPhoto
 from appliance.types import CapturedImage
 
 logger = logging.getLogger(__name__)
@@ -62,19 +62,15 @@ class Measuring:
     """A context manager that owns the thread and the process. Any thread may call.
 
     Args:
-        earlier: Knows the photos of the visits before.
         on_result: Told that there is something new to show; called on the thread.
         derived: Where results are kept; None keeps them only as long as the visit is on the screen.
     """
 
-    def __init__(
-        self, earlier: EarlierPhotos, on_result: Callable[[], None], derived: DerivedResults | None = None
-    ) -> None:
-        self._earlier = earlier
+    def __init__(self, on_result: Callable[[], None], derived: DerivedResults | None = None) -> None:
         self._on_result = on_result
         self._derived = derived
         self._sandbox = Sandbox(deadline_s=_DEADLINE_S, jobs_per_process=_JOBS_PER_PROCESS, niceness=_NICENESS)
-        self._waiting: queue.Queue[CapturedImage | None] = queue.Queue(_WAITING_MAX)
+        self._waiting: queue.Queue[tuple[CapturedImage, EarlierPhoto | None] | None] = queue.Queue(_WAITING_MAX)
         self._cards: dict[str, CardFinding | None] = {}
         self._comparisons: dict[str, Comparison] = {}
         self._known: set[str] = set()
@@ -97,22 +93,28 @@ class Measuring:
         self._thread.join(_STOP_S)
         self._sandbox.close()
 
-    def offer(self, image: CapturedImage) -> None:
-        """Take a kept photo, or one whose results are missing; returns at once."""
+    def offer(self, image: CapturedImage, earlier: EarlierPhoto | None) -> None:
+        """Take a kept photo, or one whose results are missing; returns at once.
+
+        Args:
+            image: The photo.
+            earlier: What it is compared with. Looked up by the caller, who knows which lesion is on the screen: on the
+                thread it might be another one by then.
+        """
         with self._lock:
             if image.capture_id in self._known:
                 return
             self._known.add(image.capture_id)
         try:
-            self._waiting.put_nowait(image)
+            self._waiting.put_nowait((image, earlier))
         except queue.Full:
             with self._lock:
                 self._known.discard(image.capture_id)
 
-    def is_working(self, capture_id: str) -> bool:
-        """Whether a photo's results are still to come."""
+    def knows(self, capture_id: str) -> bool:
+        """Tell whether a photo was taken already; its results may still be to come."""
         with self._lock:
-            return capture_id in self._known and capture_id not in self._cards
+            return capture_id in self._known
 
     def card(self, capture_id: str) -> CardFinding | None:
         """Return what the card says in a photo; None where none is seen, and while it is worked on."""
@@ -141,22 +143,21 @@ class Measuring:
                 results.clear()
 
     def _run(self) -> None:
-        while (image := self._waiting.get()) is not None:
+        while (job := self._waiting.get()) is not None:
             try:
-                self._measure(image)
+                self._measure(*job)
             except Exception:
                 # A thread's edge: one photo that cannot be measured must not cost the next one.
                 logger.exception("photo not measured")
 
-    def _measure(self, image: CapturedImage) -> None:
+    def _measure(self, image: CapturedImage, earlier: EarlierPhoto | None) -> None:
         finding = self._card_of(image.content) if image.modality == "XC" else None
         if not self._put(self._cards, image, finding):
             return
         if finding is not None:
             self._keep(image, "card", finding)
         self._on_result()
-        earlier = self._earlier.newest(image.encounter_id, image.shot) if image.shot is not None else None
-        if earlier is None or earlier.capture_id == image.capture_id:
+        if earlier is None:
             return
         if not self._put(self._comparisons, image, Comparison(earlier=earlier, card=finding)):
             return

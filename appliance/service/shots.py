@@ -124,6 +124,12 @@ class Shots:
                 self._list = self._list.with_photo(image.shot, image.capture_id)
             self._version += 1
 
+    def has(self, image: CapturedImage) -> bool:
+        """Tell whether a photo is its shot's on the list now: not one that was taken again, or another lesion's."""
+        with self._lock:
+            listed = self._list if image.encounter_id == self._encounter_id else None
+            return listed is not None and image.shot is not None and listed.photo_of(image.shot) == image.capture_id
+
     def redraw(self) -> None:
         """Have the screens draw the list anew: something else that stands on it has changed."""
         with self._lock:

@@ -17,7 +17,7 @@ from appliance.config import ShotsConfig
 from appliance.service.attempt import Engine
 from appliance.service.capture_store import CaptureStore, MemoryCaptureStore
 from appliance.service.captures import Captures
-from appliance.service.earlier import EarlierPhoto, EarlierPhotos, NoEarlierPhotos, photo_before
+from appliance.service.earlier import EarlierPhoto, EarlierPhotos, NoEarlierPhotos, newest_or_none, photo_before
 from appliance.service.engine_watch import EngineWatch, HealthSource
 from appliance.service.errors import NotFoundError, NotShownError
 from appliance.service.jobs import Job
@@ -79,7 +79,7 @@ class Station:
         self.lamp = Lamp(microcontroller, self._clock, self._is_shown) if microcontroller is not None else None
         has_dermatoscope = self.cameras.has_dermatoscope
         self.shots = Shots(shots, has_dermatoscope=has_dermatoscope) if shots is not None else None
-        self.measuring = Measuring(self.earlier, self._measured, visits.derived if visits is not None else None)
+        self.measuring = Measuring(self._measured, visits.derived if visits is not None else None)
         self.shooting = Shooting(
             self.captures,
             self.cameras,
@@ -176,8 +176,16 @@ class Station:
         # Encoding takes a model that looks at the close-up as long as a question: not every view is worth it.
         if image.shot is None or image.shot == MODEL_SHOT:
             self.questions.encode(image)
-        if self.shots is not None:
-            self.measuring.offer(image)
+        self.measure(image)
+
+    def measure(self, image: CapturedImage) -> None:
+        """Have a photo of the list on the screen measured in the background, unless it is; it is compared, too."""
+        if self.shots is None or self.measuring.knows(image.capture_id):
+            return
+        earlier = None
+        if image.shot is not None and self.shots.has(image):
+            earlier = newest_or_none(self.earlier, image.encounter_id, image.shot)
+        self.measuring.offer(image, earlier)
 
     def _measured(self) -> None:
         if self.shots is not None:

@@ -101,7 +101,7 @@ def panel_view(station: Station, encounter_id: str) -> dict[str, Any] | None:
     images = {image.capture_id: image for image in station.captures.images(encounter_id)}
     for image in images.values():
         # Those of before a restart were measured by nobody yet.
-        station.measuring.offer(image)
+        station.measure(image)
     now = listed.now
     return {
         "shots": [_row(station, listed, SHOTS[kind], images) for kind in listed.kinds],
