@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from records_boxes import Box, new_box, visit
+from records_boxes import Box, Visited, new_box, visit
 
 from appliance.records import backup
 from appliance.records.errors import MissingError
@@ -22,6 +22,10 @@ def box(tmp_path: Path) -> Iterator[Box]:
     found = new_box(tmp_path / "records")
     yield found
     found.store.close()
+
+
+def work_of(backups: Backups) -> str:
+    return backups.state.work
 
 
 class Sticks:
@@ -57,7 +61,7 @@ def test_backup_of_a_locked_box_is_written_read_back_and_rotated(box: Box, backu
         visit(box, f"visit {number}")
         backups.start(str(stick))
         backups.wait(DONE_S)
-        assert backups.state.work == "done", backups.state
+        assert work_of(backups) == "done", backups.state
     assert "3 visits" in backups.state.words
     assert len(list(stick.glob("*.dsbk"))) == backup.KEPT
     (line,) = backups.sticks()
@@ -81,7 +85,7 @@ def test_drill_tells_what_would_come_back_and_a_wrong_sheet_does_not(
     assert backups.state.words == "This backup would come back: 1 visit; 1 opened, with 1 photo."
     backups.start_drill(str(stick), "not the phrase at all")
     backups.wait(DONE_S)
-    assert backups.state.work == "failed"
+    assert work_of(backups) == "failed"
 
 
 def test_stick_that_is_not_in_any_more_is_said(backups: Backups, sticks: Sticks) -> None:
@@ -100,11 +104,11 @@ def test_full_stick_is_said_and_the_backups_on_it_stay(
     try:
         backups.start(str(stick))
         backups.wait(DONE_S)
-        assert backups.state.work == "done"
+        assert work_of(backups) == "done"
         visit(box, "large", size=3_000_000)
         backups.start(str(stick))
         backups.wait(DONE_S)
-        assert backups.state.work == "failed"
+        assert work_of(backups) == "failed"
         assert "no room" in backups.state.words
         assert len(list(stick.iterdir())) == 1
     finally:
@@ -131,10 +135,10 @@ def test_photos_are_kept_while_a_slow_stick_is_written_and_the_backup_is_whole(
     started_s = time.monotonic()
     kept = [visit(box, f"meanwhile {number}", size=200_000) for number in range(5)]
     assert time.monotonic() - started_s < DONE_S / 2, "the photos waited for the stick"
-    assert backups.state.work == "writing"
+    assert work_of(backups) == "writing"
     may_end.set()
     backups.wait(DONE_S)
-    assert backups.state.work == "done", backups.state
+    assert work_of(backups) == "done", backups.state
     (made,) = stick.glob("*.dsbk")
     again = restore(made, tmp_path / "restored", box.sheet(), clock=box.clock)
     assert again.encounters == 20
@@ -149,7 +153,8 @@ def test_copy_of_the_database_lets_others_in_and_is_of_one_moment(
     stick = sticks.put_in("A")
     for number in range(10):
         visit(box, f"before {number}")
-    done, saved = threading.Event(), []
+    done = threading.Event()
+    saved: list[Visited] = []
 
     def save() -> None:
         while not done.is_set():
@@ -163,7 +168,7 @@ def test_copy_of_the_database_lets_others_in_and_is_of_one_moment(
     finally:
         done.set()
         saver.join()
-    assert backups.state.work == "done", backups.state
+    assert work_of(backups) == "done", backups.state
     (made,) = stick.glob("*.dsbk")
     again = restore(made, tmp_path / "restored", box.sheet(), clock=box.clock)
     assert 10 < again.encounters <= 10 + len(saved)

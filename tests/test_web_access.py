@@ -23,6 +23,7 @@ from appliance.service.clinic import EMERGENCY_PERMISSIONS, Clinic
 from appliance.service.lan_sessions import LanSessions
 from appliance.service.pairing import Pairing
 from appliance.service.station import Station
+from appliance.service.visits import Visits
 from web.kiosk.access import COOKIE
 from web.kiosk.app import create_kiosk_app
 from web.kiosk.guard import Access
@@ -49,7 +50,8 @@ def clinic(tmp_path: Path) -> Iterator[Clinic]:
 @pytest.fixture
 def app(clinic: Clinic, tmp_path: Path) -> Flask:
     engine = EngineClient(EngineAddress(socket=str(tmp_path / "nobody.sock")))
-    station = Station(ObedientCamera(ManualClock()), engine, clock=clinic.clock)
+    visits = Visits(clinic.records, clinic.operator)
+    station = Station(ObedientCamera(ManualClock()), engine, clock=clinic.clock, visits=visits)
     app = create_kiosk_app(station, clinic=clinic, lan=LanFace(Config(), station, clinic))
     return with_stand_ins(app)
 
