@@ -37,11 +37,20 @@ class Lan:
 
     @contextlib.contextmanager
     def advertising(
-        self, name: str = "dermstation", host: str = EVERYWHERE, machine: Machine | None = None
+        self, name: str = "dermstation", host: str = EVERYWHERE, machine: Machine | None = None, *how: str
     ) -> Iterator[subprocess.Popen[str]]:
-        command = (sys.executable, ADVERTISE, name, host, str(PORT))
+        command = (sys.executable, ADVERTISE, name, host, str(PORT), *how)
         with (machine or self.station).started(*command) as process:
             yield process
+
+    def found_once(self, instances: set[str]) -> list[Found]:
+        """Wait until the neighbour's Avahi has resolved these instances and no others: one look takes what is there."""
+        ends_s = time.monotonic() + 60
+        while True:
+            seen = self.avahi.browse(DERMSTATION)
+            if {found.instance for found in seen} == instances:
+                return seen
+            assert time.monotonic() < ends_s, seen
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +117,23 @@ def test_two_stations_of_one_name_end_with_two_names(lan: Lan) -> None:
     with lan.advertising() as first, lan.advertising(machine=lan.neighbour) as second:
         wait_until_advertised(first)
         wait_until_advertised(second)
-        names = sorted(found.instance for found in lan.avahi.browse(DERMSTATION))
-    assert names == ["dermstation", "dermstation-2"]
+        assert len(lan.found_once({"dermstation", "dermstation-2"})) == 2
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("who", ["station", "neighbour", "both"])
+def test_two_stations_that_found_the_same_name_free_end_with_two_names(lan: Lan, who: str) -> None:
+    blind = {who} if who != "both" else {"station", "neighbour"}
+    with contextlib.ExitStack() as stack:
+        for name, machine in (("station", lan.station), ("neighbour", lan.neighbour)):
+            how = ("blind",) if name in blind else ()
+            stack.enter_context(lan.advertising("dermstation", EVERYWHERE, machine, *how))
+        found = lan.found_once({"dermstation", "dermstation-2"})
+    assert {one.host: one.instance for one in found} == {
+        "dermstation.local": "dermstation",
+        "dermstation-2.local": "dermstation-2",
+    }
+    assert {one.address for one in found} == {lan.station.address, lan.neighbour.address}
 
 
 @pytest.mark.network

@@ -21,6 +21,7 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from appliance.host.addresses import is_beyond_loopback, lan_addresses, own_addresses
 from appliance.host.names import NAMES_TRIED, host_name, instance_names
+from appliance.host.rivals import Rivals
 
 __all__ = ["SERVICE_TYPES", "Advertisement", "StationState", "is_beyond_loopback"]
 
@@ -118,18 +119,30 @@ class Advertisement:
         while True:
             if addresses := lan_addresses(self._host):
                 try:
-                    await self._advertise(addresses)
+                    while await self._advertise(addresses):
+                        logger.info("name is left to another station: host=%s", self._claimed)
                 except (OSError, RuntimeError, TimeoutError, zeroconf.Error) as error:
                     logger.warning("advertisement failed: error=%s retry_s=%s", error, _RESCAN_S)
             await asyncio.sleep(_RESCAN_S)
 
-    async def _advertise(self, addresses: tuple[str, ...]) -> None:
-        """Claim a free name and hold it until the addresses change; leaving sends the goodbyes."""
+    async def _advertise(self, addresses: tuple[str, ...]) -> bool:
+        """Claim a free name and hold it until the addresses change; leaving sends the goodbyes.
+
+        Returns:
+            Whether the name was left to another station, so that another one must be claimed.
+        """
         async with AsyncZeroconf(interfaces=list(addresses)) as responder:
             claim = await self._claim(responder.zeroconf, addresses)
-            for service in self._services(claim):
-                # Found free a moment ago, both together: probing one after the other could end with two names.
-                await responder.async_register_service(service, cooperating_responders=True)
+            rivals = Rivals(claim.server, self._changed)
+            responder.zeroconf.async_add_listener(rivals, None)
+            services = self._services(claim)
+            # Found free a moment ago, both together: probing one after the other could end with two names.
+            announced = [await responder.async_register_service(one, cooperating_responders=True) for one in services]
+            await asyncio.gather(*announced)
+            if rivals.wins_over(addresses):
+                # Without goodbyes: they would take the other station's records, which are the same, from every cache.
+                responder.zeroconf.registry.async_remove(list(services))
+                return True
             logger.info(
                 "advertised: instance=%s host=%s port=%d addresses=%s",
                 claim.instance,
@@ -142,8 +155,14 @@ class Advertisement:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), _RESCAN_S)
                     self._changed.clear()
-                    for service in self._services(claim):
+                    if rivals.wins_over(addresses):
+                        responder.zeroconf.registry.async_remove(list(services))
+                        return True
+                    # Also for a rival that yields: these push its addresses out of the caches.
+                    services = self._services(claim)
+                    for service in services:
                         await responder.async_update_service(service)
+            return False
 
     async def _claim(self, responder: Zeroconf, addresses: tuple[str, ...]) -> _Claim:
         for instance in itertools.islice(instance_names(self._name), NAMES_TRIED):
