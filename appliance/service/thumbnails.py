@@ -11,6 +11,7 @@ from PIL import Image
 
 from appliance.imaging.decode import image_from_bytes
 from appliance.records.content import CapturedImageContent
+from appliance.records.errors import LockedError
 from appliance.records.store import RecordStore
 
 WIDTH_PX: Final = 192
@@ -38,7 +39,11 @@ class Thumbnails:
             ImageError: It cannot be decoded.
         """
         # Opened each time: a copy outlives neither the lock nor the photo.
-        record = self._records().get(CapturedImageContent, capture_id)
+        try:
+            record = self._records().get(CapturedImageContent, capture_id)
+        except LockedError:
+            self.forget()
+            raise
         with self._lock:
             known = self._made.get(capture_id)
         if known is not None:
