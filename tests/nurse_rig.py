@@ -35,7 +35,7 @@ from firmware_bridge.port import opener
 from firmware_bridge.simulated_device import SimulatedDevice
 from firmware_bridge.simulator import PtyServer
 
-FRAMES_PER_S = 12
+FRAMES_PER_S = 10
 SIZE = (960, 540)
 _COMMENT = b"\xff\xfe"
 
