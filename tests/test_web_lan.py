@@ -1,23 +1,33 @@
 """The network's pages over real TLS: what strangers, paired telephones and people on them get, and who is cut off."""
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
-from kiosk_station import until
+from kiosk_station import ObedientCamera, until
 from lan_box import PINS, LanBox, Phone, lan_box
-from records_boxes import assess, visit
+from manual_clock import ManualClock
+from records_boxes import assess, new_box, visit
 
+from appliance.config import Config, LanConfig
+from appliance.engine_address import EngineAddress
+from appliance.engine_client import EngineClient
 from appliance.records import audit, devices
+from appliance.records.opening import Opening
 from appliance.records.people import GUESSES_MAX
 from appliance.records.users import Role
+from appliance.service.clinic import Clinic
 from appliance.service.pairing import OFFER_S
+from appliance.service.station import Station
 from web.kiosk.guard import CONTENT_SECURITY_POLICY
 from web.lan.access import DEVICE_COOKIE, SESSION_COOKIE
+from web.lan.face import LanFace
 
 
 @pytest.fixture(scope="module")
@@ -354,3 +364,50 @@ def test_a_front_that_dies_is_started_again(lan: LanBox) -> None:
     front._process.kill()
     until(lambda: front.pid not in {None, first})
     assert lan.phone().get("/").status == 200
+
+
+def face_with(folder: Path, **lan: object) -> tuple[LanFace, Clinic]:
+    box = new_box(folder / "records")
+    clinic = Clinic(Opening(state="ready", found="", store=box.store), clock=box.clock)
+    engine = EngineClient(EngineAddress(socket=str(folder / "nobody.sock")))
+    station = Station(ObedientCamera(ManualClock()), engine, clock=box.clock)
+    settings = msgspec.convert({"enabled": True, "host": "127.0.0.1", "folder": str(folder / "lan"), **lan}, LanConfig)
+    return LanFace(msgspec.structs.replace(Config(), lan=settings), station, clinic), clinic
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_is_tried_again(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        face, clinic = face_with(tmp_path, port=taken.getsockname()[1])
+        with clinic, face:
+            until((tmp_path / "lan").exists)
+            assert re.fullmatch(
+                r"Phones cannot come in, for 127\.0\.0\.1:\d+ cannot be used: .*\.", face.state().problem
+            )
+            taken.close()
+            face.look()
+            assert (face.state().problem, face.front is not None) == ("", True)
+
+
+def test_a_folder_that_is_no_folder_is_one_sentence_and_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "lan").write_text("in the way")
+    face, clinic = face_with(tmp_path, port=0)
+    with clinic, face:
+        until(lambda: "cannot be kept" in face.state().problem)
+        (tmp_path / "lan").unlink()
+        face.look()
+        assert (face.state().problem, face.front is not None) == ("", True)
+
+
+def test_without_records_the_network_sees_the_state_and_nothing_else(tmp_path: Path) -> None:
+    engine = EngineClient(EngineAddress(socket=str(tmp_path / "nobody.sock")))
+    station = Station(ObedientCamera(ManualClock()), engine, clock=ManualClock())
+    settings = LanConfig(enabled=True, host="127.0.0.1", port=0, folder=str(tmp_path / "lan"))
+    with LanFace(msgspec.structs.replace(Config(), lan=settings), station, None) as face:
+        until(lambda: face.front is not None)
+        made = face._certificates
+        assert made is not None
+        phone = Phone(port=face.port, tls=ssl.create_default_context(cadata=made.authority_der))
+        assert "not paired" in phone.get("/").text
+        assert {phone.get(path).status for path in ("/pair", "/sign-in", "/visits/1")} == {404}

@@ -87,6 +87,7 @@ class LanFace:
             LanParts(station=station, clinic=clinic, sessions=self.sessions, pairing=self.pairing), self._hosts
         )
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
         self._certificates: Certificates | None = None
         self._addresses: tuple[str, ...] = ()
         self._problem = "The network is being started."
@@ -157,6 +158,10 @@ class LanFace:
 
     def look(self) -> None:
         """Compare the certificate with the box's names, addresses and date; start what is not running."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         try:
             self._listen()
             addresses = lan_addresses(self._config.lan.host)

@@ -264,9 +264,9 @@ def main(arguments: list[str]) -> None:
     control, *listeners = (socket.socket(fileno=int(number)) for number in arguments)
     for listener in listeners:
         listener.settimeout(0)
-        listener.listen(128)
     gc.freeze()
-    asyncio.run(_main(control, listeners))
+    with contextlib.suppress(ConnectionError):  # the station is gone already
+        asyncio.run(_main(control, listeners))
 
 
 if __name__ == "__main__":

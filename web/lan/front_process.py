@@ -16,6 +16,7 @@ from typing import Final, Self
 from web.lan.control import READY, CutDevice, Message, Settings, line_of
 
 logger = logging.getLogger(__name__)
+_BACKLOG: Final = 128
 _START_S: Final = 30.0
 _END_S: Final = 3.0
 _RETRIES_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0)
@@ -37,7 +38,9 @@ class FrontProcess:
         self._thread = threading.Thread(target=self._keep, name="lan-front", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start it; it takes connections some tenths of a second later."""
+        """Start it; whoever connects meanwhile waits some tenths of a second."""
+        for listener in self._listeners:
+            listener.listen(_BACKLOG)
         self._thread.start()
         return self
 
