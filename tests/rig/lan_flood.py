@@ -1,7 +1,8 @@
 """Everything that a network can do to a box at once, from fifty addresses, until its input ends; then counts as JSON.
 
-python lan_flood.py BOX_ADDRESS PORT tls|plain FACTS, with FACTS as `lan_station.py` prints them. It gives way to every
-other process: on a real network an attacker's processor is somebody else's.
+python lan_flood.py BOX_ADDRESS PORT tls|plain|polite FACTS, with FACTS as `lan_station.py` prints them. `polite` is no
+flood: fifty phones that each open a page a second. It gives way to other processes: on a real network an attacker's
+processor is somebody else's.
 """
 
 import asyncio
@@ -9,8 +10,10 @@ import collections
 import contextlib
 import json
 import os
+import random
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,9 +35,9 @@ class Flood:
         self._tls = tls
         self._facts = facts
 
-    async def run(self) -> None:
-        """Every kind of attack, for ever."""
-        kinds = (
+    async def run(self, *, is_polite: bool) -> None:
+        """Every kind of attack, for ever; or one page a second."""
+        kinds: tuple[Callable[[], Awaitable[None]], ...] = (self.polite,) if is_polite else (
             self.valid, self.unknown_host, self.garbage, self.handshake, self.half_open, self.slow_header,
             self.slow_body, self.big_body, self.endless_body, self.slow_reader, self.paired_reader,
         )  # fmt: skip
@@ -62,9 +65,9 @@ class Flood:
         finally:
             streams[1].transport.abort()
 
-    async def _ask(self, path: str, host: str = NAME, cookie: str = "") -> None:
+    async def _ask(self, path: str, host: str = NAME, cookie: str = "", times: int = 20) -> None:
         async with self._open() as (reader, writer):
-            for _ in range(20):
+            for _ in range(times):
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
                 counts[f"status {head[9:12].decode()}"] += 1
@@ -73,6 +76,13 @@ class Flood:
 
     async def valid(self) -> None:
         await self._ask("/")
+
+    async def polite(self) -> None:
+        await asyncio.sleep(random.random() * 2)
+        started_s = time.monotonic()
+        await self._ask("/", times=1)
+        counts["polite answers"] += 1
+        counts["polite over 500 ms"] += time.monotonic() - started_s > 0.5
 
     async def unknown_host(self) -> None:
         await self._ask("/", host="evil.example")
@@ -138,11 +148,13 @@ class Flood:
                 await asyncio.sleep(0.5)
 
 
-async def flood(box: str, port: int, facts: dict[str, Any], *, is_tls: bool) -> None:
-    tls = ssl.create_default_context(cadata=bytes.fromhex(facts["authority"])) if is_tls else None
+async def flood(box: str, port: int, facts: dict[str, Any], kind: str) -> None:
+    tls = ssl.create_default_context(cadata=bytes.fromhex(facts["authority"])) if kind != "plain" else None
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)
-    tasks = [loop.create_task(Flood(box, port, source, tls, facts).run()) for source in ADDRESSES]
+    tasks = [
+        loop.create_task(Flood(box, port, source, tls, facts).run(is_polite=kind == "polite")) for source in ADDRESSES
+    ]
     sys.stdout.write("flooding\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
@@ -156,7 +168,7 @@ async def flood(box: str, port: int, facts: dict[str, Any], *, is_tls: bool) -> 
 def main() -> None:
     os.nice(10)
     box, port, kind, facts = sys.argv[1:]
-    asyncio.run(flood(box, int(port), json.loads(facts), is_tls=kind == "tls"))
+    asyncio.run(flood(box, int(port), json.loads(facts), kind))
 
 
 if __name__ == "__main__":
