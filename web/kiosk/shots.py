@@ -213,7 +213,8 @@ def _url(endpoint: str, place: dict[str, str]) -> str:
 
 def _note(station: Station, image: CapturedImage) -> str:
     size = short_size(station.measuring.card(image.capture_id))
-    return f"kept · {size}" if size is not None else "kept"
+    is_saved = station.visits is not None and station.visits.has_records()
+    return " · ".join(filter(None, ("saved" if is_saved else "kept", size)))
 
 
 def _lamp(station: Station) -> Lamp:
