@@ -105,7 +105,9 @@ def rig() -> Iterator[Rig]:
         }
         serial = vm.call("rig.guest_usbip:wait_for_serial_line")
         logger.info("the guest answered %.1f s after power-on", vm.boot_s)
-        rig.call("start", config={"camera": camera, "microcontroller": {"enabled": True, "port": serial}})
+        # Without a shot list: these tests choose the camera themselves.
+        config = {"camera": camera, "microcontroller": {"enabled": True, "port": serial}, "shots": {"usual": []}}
+        rig.call("start", config=config)
         assert rig.call("wait_for_state", wanted="ready", timeout_s=60.0)["state"] == "ready", vm.console.read_text()
         yield rig
         rig.call("stop")
