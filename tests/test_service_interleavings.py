@@ -17,6 +17,7 @@ import pytest
 from kiosk_station import ManualClock, two_cameras
 
 from appliance.camera.selection import CameraRole
+from appliance.config import ShotsConfig
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
 from appliance.errors import DermstationError
@@ -54,7 +55,8 @@ class Clinic:
         for camera in self.by_role.values():
             camera.meanwhile = self.meanwhile
         self.store = WatchedStore(self.judge)
-        self.station = Station(cameras, engine, store=self.store, clock=self.clock)
+        shots = ShotsConfig() if chance.random() < 0.5 else None
+        self.station = Station(cameras, engine, store=self.store, clock=self.clock, shots=shots)
         self.opened = ["f" * 32]
         self.is_locked = False
         self.waiting: list[Press] = []
@@ -73,6 +75,8 @@ class Clinic:
         assert image.content[3:].split()[0] == image.encounter_id.encode(), "the frame shows another subject"
         assert self.clock.passed_s - self.taken_s[image.content] <= FRAME_MAX_AGE_S, "the frame is old"
         assert image.content not in self.kept, "a frame was kept twice"
+        assert (image.shot is None) or self.station.shots is not None, "a shot without a list"
+        self.happened["shot"] += image.shot is not None
         self.kept.add(image.content)
         self.happened["kept"] += 1
 
@@ -80,7 +84,7 @@ class Clinic:
         """Let one thing happen."""
         self._do(
             self.chance.choice(
-                ("open", "close", "lock", "plug", "unplug", "late", "select", *["press"] * 4, *["fire"] * 4)
+                ("open", "close", "lock", "plug", "unplug", "late", "select", "choose", *["press"] * 4, *["fire"] * 4)
             )
         )
 
@@ -88,7 +92,9 @@ class Clinic:
         """Let something happen while a shutter waits for its frame."""
         if self._depth < 2 and self.chance.random() < 0.4:
             self._depth += 1
-            self._do(self.chance.choice(("open", "close", "lock", "unplug", "late", "select", "frame", "frame")))
+            self._do(
+                self.chance.choice(("open", "close", "lock", "unplug", "late", "select", "choose", "frame", "frame"))
+            )
             self._depth -= 1
 
     def _do(self, what: str) -> None:
@@ -97,7 +103,9 @@ class Clinic:
 
     def _open(self) -> None:
         self._unlock()
+        self._depth += 2  # one visit is opened after the other: who looks at a camera meanwhile opens no third
         self.opened.append(self.station.open_encounter().encounter_id)
+        self._depth -= 2
         for camera in self.by_role.values():
             camera.subject = self.opened[-1]
         self._frame()
@@ -129,6 +137,15 @@ class Clinic:
 
     def _select(self) -> None:
         self.station.select_camera(self.chance.choice(ROLES))
+
+    def _choose(self) -> None:
+        """Touch the shot list of a page, which may be an old one."""
+        asked = self.chance.choice(self.opened[-2:])
+        with contextlib.suppress(DermstationError):
+            if self.chance.random() < 0.3:
+                self.station.shooting.skip(asked)
+            else:
+                self.station.shooting.choose(asked, self.chance.choice(ShotsConfig().usual), "other")
 
     def _frame(self) -> None:
         for camera in self.by_role.values():
@@ -193,9 +210,10 @@ def run(count: int, seed: int, engine: EngineClient) -> Counter[str]:
 def test_no_interleaving_puts_a_photo_into_the_wrong_visit(seed: int, engine: EngineClient) -> None:
     happened = run(INTERLEAVINGS, seed, engine)
     assert happened["kept"] > INTERLEAVINGS / 2, happened
-    assert min(happened[what] for what in ("open", "close", "lock", "unplug", "select", "press", "fire")) > 1000, (
-        happened
-    )
+    assert (
+        min(happened[what] for what in ("open", "close", "lock", "unplug", "select", "choose", "press", "fire", "shot"))
+        > 1000
+    ), happened
 
 
 def test_control_without_the_second_look_is_caught(
