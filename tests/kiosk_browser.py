@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flask import Flask
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, expect
 
 from appliance.config import RecordsConfig
@@ -82,9 +83,15 @@ class Screen:
 @contextmanager
 def served(station: Station, clinic: Clinic | None = None, records: RecordsConfig | None = None) -> Iterator[str]:
     """Serve the kiosk of a station on loopback with the real server; gives its address."""
+    with serving(create_kiosk_app(station, clinic=clinic, records=records or RecordsConfig())) as url:
+        yield url
+
+
+@contextmanager
+def serving(app: Flask) -> Iterator[str]:
+    """Serve an application on loopback with the real server; gives its address."""
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_kiosk_app(station, clinic=clinic, records=records or RecordsConfig())
     server = HttpServer(app, listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES)
     thread = threading.Thread(target=server.run, name="kiosk-server")
     thread.start()

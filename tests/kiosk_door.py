@@ -21,7 +21,11 @@ from web.kiosk.app import create_kiosk_app
 from web.kiosk.guard import CSRF_HEADER
 
 NURSE_PIN = "730164"
-HTML = {"Accept": "text/html"}
+HTML = {
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
+    "application/signed-exchange;v=b3;q=0.7"
+}
+"""As Chromium asks for a page."""
 
 
 @dataclass(kw_only=True)

@@ -111,7 +111,8 @@ def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:
 
 
 def _is_page() -> bool:
-    return request.accept_mimetypes.best == "text/html"
+    # Only a browser that shows a page names it; a script, a picture or a stream asks for anything, or for itself.
+    return "text/html" in request.headers.get("Accept", "")
 
 
 def _is_touch() -> bool:

@@ -5,7 +5,6 @@ import { Pager } from "./pager.js";
 import { PinPad } from "./pin_pad.js";
 
 const tiles = [...document.querySelectorAll("[data-user]")];
-const title = document.getElementById("pin-title");
 const demonstration = document.getElementById("demonstration");
 const closed = document.getElementById("closed");
 const root = document.querySelector("[data-pin-pad]");
@@ -17,7 +16,6 @@ new Pager(document.getElementById("people"));
 function choose(tile) {
   chosen = tile;
   for (const each of tiles) each.setAttribute("aria-pressed", String(each === tile));
-  if (title !== null) title.textContent = `PIN of ${tile.dataset.name}`;
   if (demonstration !== null) demonstration.textContent = tile.dataset.demonstration;
   if (pad === null) return askPhrase(tile);
   const isClosed = tile.dataset.wait === "closed";
