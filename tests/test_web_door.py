@@ -306,7 +306,13 @@ def test_a_disk_that_takes_no_writes_opens_by_the_phrase(door: Door, monkeypatch
     door.box.clock.passed_s += 1
     let_in = door.kiosk.post("/api/sign-in/phrase", user_id=door.nurse_id, phrase=door.box.made.phrase)
     assert (let_in.status_code, door.kiosk.clinic.state) == (200, "open")
-    assert "The disk takes no writes." in door.kiosk.get("/").text
+    home = door.kiosk.get("/").text
+    assert "The disk takes no writes." in home
+    assert "they are not kept" in home
+    before = door.box.store.photo_ids()
+    path = door.kiosk.photograph()
+    assert door.kiosk.get(path).status_code == 200
+    assert door.box.store.photo_ids() == before
 
 
 def test_the_phrase_is_no_way_around_a_pin_while_guesses_can_be_counted(door: Door) -> None:

@@ -11,7 +11,7 @@ LOCKED: Final = "Photos can be taken and are kept. Earlier records cannot be rea
 EMERGENCY: Final = (
     "Nobody is signed in: photos can be taken, nothing else. They are kept without a name and marked for the lead."
 )
-EMERGENCY_UNKEPT: Final = "Photos can be taken and looked at, but they are not kept: closing the visit lets them go."
+UNKEPT: Final = "Photos can be taken and looked at, but they are not kept: closing the visit lets them go."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,12 @@ def notices(clinic: Clinic) -> list[Notice]:
     if store is None:
         found.append(Notice(sentence=f"{opening.found} {opening.action}", is_alarm=True))
         if clinic.is_emergency:
-            found.append(Notice(sentence=EMERGENCY_UNKEPT, is_alarm=True))
+            found.append(Notice(sentence=UNKEPT, is_alarm=True))
         return found
     if opening.state == "read-only" or opening.photos_missing:
         found.append(Notice(sentence=f"{opening.found} {opening.action}", is_alarm=True))
+    if store.is_read_only:
+        found.append(Notice(sentence=UNKEPT, is_alarm=True))
     if store.damaged_subjects:
         count = len(store.damaged_subjects)
         found.append(
@@ -43,7 +45,8 @@ def notices(clinic: Clinic) -> list[Notice]:
     if action := store.space().action:
         found.append(Notice(sentence=action, is_alarm=store.space().level == "full"))
     if clinic.is_emergency:
-        found.append(Notice(sentence=EMERGENCY))
+        if not store.is_read_only:
+            found.append(Notice(sentence=EMERGENCY))
         return found
     if not store.is_unlocked:
         found.append(Notice(sentence=LOCKED, url="/unlock", label="Type the phrase"))

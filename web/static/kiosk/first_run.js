@@ -96,6 +96,7 @@ function askLead(button) {
 /** The page to print opens beside this one; a screen that is all browser has no beside. */
 function offerPrint(link) {
   link.hidden = matchMedia("(display-mode: fullscreen)").matches;
+  for (const words of document.querySelectorAll("[data-print]")) words.hidden = link.hidden;
 }
 
 for (const [id, begin] of [["clinic", askClinic], ["words", askWords], ["finish", askLead], ["print", offerPrint]]) {
