@@ -192,7 +192,7 @@ def test_lead_backs_up_and_drills(shown: Screen, kiosk: KeptKiosk, tmp_path: Pat
         shown.page.locator("#typing-input").fill(kiosk.box.made.sheets[1])
         shown.page.get_by_role("button", name="Done").tap()
         expect(shown.page.locator("#work-words")).to_contain_text("would come back")
-        for page in ("upkeep", "upkeep/inventory", "upkeep/audit", "upkeep/retention", "more"):
+        for page in ("upkeep", "upkeep/inventory", "upkeep/audit", "upkeep/retention", "upkeep/without-pin", "more"):
             shown.open(f"/{page}")
             fits(shown, page.replace("/", "-"))
         shown.open("/upkeep/inventory")

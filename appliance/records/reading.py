@@ -160,6 +160,18 @@ class RecordReader:
             found = self.saver.connection.execute("SELECT capture_id FROM captured_image WHERE key_id IS NOT NULL")
             return {one[0] for one in found}
 
+    def visits_without_pin(self, limit: int) -> tuple[str, ...]:
+        """Return the ids of the newest encounters that were begun by nobody who was signed in, locked or not."""
+        begun = "SELECT 1 FROM earlier_revision WHERE table_name = 'encounter' AND record_id = encounter_id"
+        with self._reading():
+            found = self.saver.connection.execute(
+                "SELECT encounter_id FROM encounter WHERE key_id IS NOT NULL "
+                "AND (revision = 1 AND operator_id IS NULL "
+                f"OR EXISTS ({begun} AND revision = 1 AND operator_id IS NULL)) ORDER BY sequence DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return tuple(one[0] for one in found)
+
     def visits(self, subject_id: str | None = None) -> list[Visit]:
         """Read the clear columns of every encounter that was not erased; of one subject, or of all."""
         whose = "" if subject_id is None else "AND subject_id = ? "

@@ -43,7 +43,7 @@ def in_words(subject_id: str, content: SubjectContent) -> Person:
     born = f"born {content.birth_year}" if content.birth_year else None
     known = [word for word in (number, content.name, born, _SEX_WORDS[content.sex]) if word]
     if not is_named(content):
-        known.insert(0, NOT_NAMED if not known else content.pseudonym)
+        known = [NOT_NAMED, content.pseudonym, *known]
     elif not (content.local_number or content.name):
         known.insert(0, content.pseudonym)
     return Person(subject_id=subject_id, title=known[0], details=tuple(known[1:]), is_named=is_named(content))

@@ -19,7 +19,7 @@ from appliance.records.content import (
     SubjectContent,
 )
 from appliance.records.drafts import Drafts
-from appliance.records.errors import LockedError
+from appliance.records.errors import LockedError, MissingError
 from appliance.records.looking import note_read
 from appliance.records.store import RecordStore, new_id
 from appliance.records.words import pseudonym_of
@@ -89,7 +89,7 @@ class Visits:
             return ()  # whoever comes without a PIN sees nothing of the one before
         found = [(one, False) for one in drafts.waiting(operator)] + [(one, True) for one in drafts.waiting(None)]
         return tuple(
-            self._open_visit(one.encounter_id, is_without_pin=is_without_pin)
+            self.summary(one.encounter_id, is_without_pin=is_without_pin)
             for one, is_without_pin in found
             if one.form == VISIT_FORM
         )
@@ -114,6 +114,38 @@ class Visits:
         """Make the nurse's newest open visit ready for the screen; None when there is none."""
         own = next((one for one in self.waiting() if not one.is_without_pin), None)
         return None if own is None else self.resume(own.encounter_id)
+
+    def may_take_up(self, encounter_id: str) -> bool:
+        """Whether a nurse may go on with a visit that is not hers: one left open, or whose person has no name yet."""
+        store = self.records()
+        rows = store.clear_rows(EncounterContent, encounter_id=encounter_id)
+        if self.operator() is None or not rows:
+            return False
+        return bool(self._marks(encounter_id)) or not person_of(store, rows[0].parents["subject_id"]).is_named
+
+    def take_up(self, encounter_id: str) -> None:
+        """Make a visit the nurse's own, to be gone on with.
+
+        Raises:
+            NotFoundError: It is closed, and its person has a name.
+            LockedError: The records are locked.
+            NotSavedError: It is as it was.
+        """
+        if not self.may_take_up(encounter_id):
+            raise NotFoundError("This visit is closed; open a new one.")
+        store, operator, marks = self.records(), self.operator(), self._marks(encounter_id)
+        visit = store.get(EncounterContent, encounter_id)
+        if not marks:
+            opened = msgspec.structs.replace(visit.content, is_closed=False)
+            store.revise(visit, opened, operator)
+            Drafts(store).save(encounter_id, VISIT_FORM, {}, operator)
+        elif operator not in marks:
+            Drafts(store).hand_over(encounter_id, VISIT_FORM, marks[0], operator)
+
+    def _marks(self, encounter_id: str) -> list[str | None]:
+        """Return with whom a visit is open."""
+        rows = self.records().clear_rows(DraftContent, encounter_id=encounter_id)
+        return [row.operator_id for row in rows if row.parents["form"] == VISIT_FORM]
 
     def close(self, encounter_id: str) -> None:
         """Note that a visit is over; nothing happens to one of which nothing was saved.
@@ -217,9 +249,17 @@ class Visits:
         ]
         store.change_all("moved", operator, writes)
 
-    def _open_visit(self, encounter_id: str, *, is_without_pin: bool) -> OpenVisit:
+    def summary(self, encounter_id: str, *, is_without_pin: bool = True) -> OpenVisit:
+        """Tell of a visit what a locked box can tell.
+
+        Raises:
+            MissingError: There is none.
+        """
         store = self.records()
-        row = store.clear_rows(EncounterContent, encounter_id=encounter_id)[0]
+        rows = store.clear_rows(EncounterContent, encounter_id=encounter_id)
+        if not rows:
+            raise MissingError("There is no such visit.")
+        row = rows[0]
         return OpenVisit(
             encounter_id=encounter_id,
             opened_at=datetime.fromisoformat(row.recorded_at),

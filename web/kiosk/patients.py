@@ -1,6 +1,6 @@
 """Patients of earlier days: finding one, their visits, and the photos of each with what the model wrote then."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from flask import Blueprint, Response, jsonify, render_template, url_for
@@ -12,7 +12,9 @@ from appliance.service.visits import Visits
 from web.kiosk.dates import day_words
 from web.kiosk.guard import allow
 from web.kiosk.requests import decoded
-from web.kiosk.visits import TIER_WORDS
+from web.kiosk.visits import consent_words
+
+WITHOUT_PIN_MAX: Final = 60
 
 
 class _FindRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -23,6 +25,7 @@ def create_patients(visits: Visits) -> Blueprint:
     """Build the routes."""
     blueprint = Blueprint("patients", __name__)
     _add_pages(blueprint, visits)
+    _add_review(blueprint, visits)
     _add_photos(blueprint, visits)
     return blueprint
 
@@ -47,7 +50,7 @@ def _add_pages(blueprint: Blueprint, visits: Visits) -> None:
         return render_template(
             "kiosk/visit/patient.html",
             person=opened.person,
-            consent=None if opened.consent is None else [TIER_WORDS[tier][0] for tier in sorted(opened.consent)],
+            consent=None if opened.consent is None else consent_words(opened.consent),
             seen=[_visit_view(line, waiting) for line in opened.visits],
         )
 
@@ -63,6 +66,30 @@ def _add_pages(blueprint: Blueprint, visits: Visits) -> None:
             person=opened.person,
             seen=_visit_view(line, set()),
             photos=visits.patients.photos(encounter_id),
+            may_take_up=visits.may_take_up(encounter_id),
+        )
+
+
+def _add_review(blueprint: Blueprint, visits: Visits) -> None:
+    @blueprint.get("/upkeep/without-pin")
+    @allow("audit")
+    def without_pin() -> str:
+        store = visits.records()
+        found = [visits.summary(one) for one in store.visits_without_pin(WITHOUT_PIN_MAX)]
+        return render_template(
+            "kiosk/upkeep/without_pin.html",
+            is_unlocked=store.is_unlocked,
+            seen=[
+                {
+                    "who": one.person.title,
+                    "url": url_for(
+                        "patients.earlier_visit", subject_id=one.person.subject_id, encounter_id=one.encounter_id
+                    ),
+                    "words": f"{day_words(one.opened_at, is_confirmed=one.is_date_confirmed)} · "
+                    + ("1 photo" if one.photos == 1 else f"{one.photos} photos"),
+                }
+                for one in found
+            ],
         )
 
 

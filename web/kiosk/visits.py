@@ -45,7 +45,7 @@ class _ConsentRequest(msgspec.Struct, forbid_unknown_fields=True):
 def create_visits(station: Station, visits: Visits) -> Blueprint:
     """Build the routes of a visit's first steps."""
     blueprint = Blueprint("visits", __name__)
-    _add_resume_route(blueprint, station)
+    _add_resume_routes(blueprint, station, visits)
     _add_who_routes(blueprint, station, visits)
     _add_form_routes(blueprint, station, visits)
     _add_consent_routes(blueprint, station, visits)
@@ -87,6 +87,12 @@ def next_step(visits: Visits, encounter_id: str) -> str:
     return url_for("pages.capture", encounter_id=encounter_id)
 
 
+def consent_words(agreed: frozenset[ConsentTier]) -> str:
+    """Say what a patient agreed to, in the order of the tiers."""
+    found = [words[0].lower() for tier, words in TIER_WORDS.items() if tier in agreed]
+    return ", ".join(found) if found else "nothing"
+
+
 def require_on_screen(station: Station, encounter_id: str) -> None:
     """Insist that a visit is the one on the screen.
 
@@ -98,7 +104,16 @@ def require_on_screen(station: Station, encounter_id: str) -> None:
         raise NotFoundError("This visit is closed.")
 
 
-def _add_resume_route(blueprint: Blueprint, station: Station) -> None:
+def _add_resume_routes(blueprint: Blueprint, station: Station, visits: Visits) -> None:
+    @blueprint.post("/patients/<subject_id>/visits/<encounter_id>/take-up")
+    @allow("capture")
+    def take_up(subject_id: str, encounter_id: str) -> WerkzeugResponse:
+        if visits.patients.subject_of(encounter_id) != subject_id:
+            raise NotFoundError("This visit is another patient's.")
+        visits.take_up(encounter_id)
+        station.visit_screen.resume(encounter_id)
+        return redirect(url_for("visits.who", encounter_id=encounter_id), HTTPStatus.SEE_OTHER)
+
     @blueprint.post("/encounters/<encounter_id>/resume")
     @allow("capture")
     def resume(encounter_id: str) -> WerkzeugResponse:
@@ -111,8 +126,13 @@ def _add_who_routes(blueprint: Blueprint, station: Station, visits: Visits) -> N
     @allow("capture")
     def who(encounter_id: str) -> str:
         require_on_screen(station, encounter_id)
-        is_unlocked = visits.records().is_unlocked
-        return render_template("kiosk/visit/who.html", encounter_id=encounter_id, is_unlocked=is_unlocked)
+        agreed = visits.consent(encounter_id)
+        return render_template(
+            "kiosk/visit/who.html",
+            encounter_id=encounter_id,
+            is_unlocked=visits.records().is_unlocked,
+            agreed=None if agreed is None else consent_words(agreed),
+        )
 
     @blueprint.post("/api/encounters/<encounter_id>/who")
     @allow("read")
