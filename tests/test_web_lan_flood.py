@@ -106,7 +106,7 @@ def test_a_flood_does_not_slow_the_kiosk(machines: tuple[Machine, Machine], tmp_
     assert probed.faults == 0, probed.statuses
     assert probed.percentile_s(0.95) < max(BOUND_S, 4 * probed.quiet_p95_s)
     # There was a flood, the box answered some of it, and it never broke.
-    assert told["connections"] > 10 * seconds
+    assert told["connections"] > len(ADDRESSES)
     assert not [status for status in told if status.startswith("status 5")], told
 
 
