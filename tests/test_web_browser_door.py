@@ -245,6 +245,9 @@ def test_the_screen_warns_then_locks_by_itself_and_hides_everything(browser: Bro
         shown.page.wait_for_selector(".at-sign-in")
         until(lambda: kiosk.station.captures._is_locked)
         assert "Nurse Thandi" in shown.page.content()
+        # A station that was started anew: its old page would be refused, and a kiosk has no button to load it again.
+        with shown.page.expect_navigation():
+            kiosk.clinic.run = "another"
         shown.assert_clean()
         kiosk.box.store.close()
 

@@ -55,6 +55,14 @@ def test_a_wrong_pin_is_told_with_its_wait(door: Door) -> None:
     assert door.nurse_signs_in().status_code == 200
 
 
+def test_a_page_of_the_run_before_can_tell_that_it_is_out_of_date(door: Door) -> None:
+    shown = door.kiosk.get("/sign-in").text
+    run = door.kiosk.client.get("/api/state").get_json()["session"]["run"]
+    assert f'data-run="{run}"' in shown
+    door.restart()
+    assert door.kiosk.client.get("/api/state").get_json()["session"]["run"] != run
+
+
 def guesses_compared(door: Door, rng: random.Random, acts: int, forget: Callable[[Door], None] | None = None) -> int:
     """Guess, wait, start the station anew, boot; returns how often a PIN was compared."""
     compared = 0
@@ -129,7 +137,7 @@ def test_what_a_page_asks_by_itself_does_not_keep_the_screen_open(door: Door) ->
         state = door.kiosk.client.get("/api/state").get_json()["session"]
         door.kiosk.camera.take()
         door.kiosk.client.get("/preview")
-    assert state == {"state": "locked", "idle_left_s": 0.0}
+    assert (state["state"], state["idle_left_s"]) == ("locked", 0.0)
     assert door.kiosk.get("/").location == "/sign-in"
     door.nurse_signs_in()
     for _ in range(40):

@@ -56,6 +56,8 @@ class Clinic:
         self._user: User | None = None
         self._last_user_id: str | None = None
         self._token = ""
+        self.run = secrets.token_hex(4)
+        """Another one after each start: pages that were open before it are out of date."""
         self.page = HOME
         """What this session looked at last: whoever unlocks the screen again comes back to it."""
         self._lock = threading.RLock()

@@ -59,6 +59,7 @@ def tell_templates(app: Flask, clinic: Clinic | None) -> None:
             "is_emergency": is_theirs and clinic.is_emergency,
             "may": clinic.may if is_theirs else lambda _: False,
             "idle_s": clinic.session.idle_s,
+            "run": clinic.run,
             "notices": notices(clinic),
             "is_kept": clinic.store is not None and not clinic.store.is_read_only,
             "demonstration": clinic.demonstration,
@@ -156,10 +157,10 @@ def _add_session_routes(door: Blueprint, clinic: Clinic) -> None:
 
 
 def session_state(clinic: Clinic) -> dict[str, Any]:
-    """Return what a page must know of the session: `state` and `idle_left_s`."""
+    """Return what a page must know of the session: `state`, `idle_left_s`, and `run`, another one after each start."""
     session = clinic.session
     state = session.state if is_this_browser(clinic) else "signed-out"
-    return {"state": state, "idle_left_s": session.idle_left_s(clinic.clock.monotonic_s())}
+    return {"state": state, "idle_left_s": session.idle_left_s(clinic.clock.monotonic_s()), "run": clinic.run}
 
 
 def _add_emergency_routes(door: Blueprint, clinic: Clinic, station: Station) -> None:

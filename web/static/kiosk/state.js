@@ -27,6 +27,12 @@ function put(element, text) {
   if (element !== null && element.textContent !== text) element.textContent = text;
 }
 
+/** A page at which nobody is signed in knows nothing of a box that was started anew; a kiosk has no button to load it. */
+function loadAgain(run) {
+  const { run: known } = document.body.dataset;
+  if (known !== undefined && run !== undefined && run !== known) location.reload();
+}
+
 async function watch() {
   for (;;) {
     if (!document.hidden) {
@@ -37,6 +43,7 @@ async function watch() {
         // Shown as "no word"; the next round asks again.
       }
       show(state);
+      loadAgain(state?.session?.run);
       boxState.dispatchEvent(new CustomEvent("change", { detail: state }));
     }
     await pause(EVERY_MS);
