@@ -78,7 +78,8 @@ def test_serve_works_without_an_engine_and_finds_one_later(tmp_path: Path) -> No
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     address = f"unix:{tmp_path / 'engine.sock'}"
-    arguments = ("serve", "--no-records", "--port", "0", "--engine", address, "--pictures", str(picture_folder(pictures)))
+    shown = str(picture_folder(pictures))
+    arguments = ("serve", "--no-records", "--port", "0", "--engine", address, "--pictures", shown)
     with running(*arguments) as (process, url):
         assert state_of(url)["camera"]["state"] == "ready"
         with EngineProcess("--socket", str(tmp_path / "engine.sock")):
