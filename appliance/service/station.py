@@ -86,7 +86,7 @@ class Station:
             self._clock,
             shots=self.shots,
             lamp=self.lamp,
-            judge=quality.judge if quality is not None else None,
+            judge=lambda content: self.quality.judge(content) if self.quality is not None else None,
             on_kept=self._kept,
             on_end=self.measuring.forget,
             settle_s=light_settle_s,
