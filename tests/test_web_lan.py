@@ -81,7 +81,7 @@ def test_a_clinician_reads_a_visit_with_its_photo(lan: LanBox) -> None:
     assert f"/visits/{seen.encounter_id}" in phone.get("/").text
     page = phone.get(f"/visits/{seen.encounter_id}")
     assert page.status == 200
-    assert "P-read" in page.text
+    assert "N-read" in page.text
     assert "irregular border" in page.text
     photo = phone.get(f"/visits/{seen.encounter_id}/photos/{seen.capture_id}")
     assert (photo.content, photo.headers["Content-Type"]) == (seen.content, "image/jpeg")

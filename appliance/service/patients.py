@@ -16,6 +16,7 @@ from appliance.records.content import (
     SubjectContent,
 )
 from appliance.records.looking import note_read
+from appliance.records.rows import Record
 from appliance.records.search import HITS_MAX, Hit, Visit
 from appliance.records.store import RecordStore
 from appliance.service.lesions import words_of
@@ -115,17 +116,7 @@ class Patients:
         store = self._records()
         encounter = store.get(EncounterContent, encounter_id)
         note_read(store, self._operator(), EncounterContent, [encounter_id])
-        of_subject = store.of(LesionContent, subject_id=str(encounter.parents["subject_id"]))
-        lesions = {one.record_id: words_of(one.content) for one in of_subject}
-        answers = store.of(AssessmentContent, encounter_id=encounter_id)
-        return tuple(
-            PhotoSeen(
-                capture_id=image.record_id,
-                lesion=lesions.get(image.parents["lesion_id"] or "", ""),
-                written=tuple(_written(one.content) for one in answers if one.parents["capture_id"] == image.record_id),
-            )
-            for image in store.of(CapturedImageContent, encounter_id=encounter_id)
-        )
+        return photos_seen(store, encounter)
 
     def subject_of(self, encounter_id: str) -> str:
         """Return whose visit it was.
@@ -145,6 +136,26 @@ class Patients:
         store = self._records()
         record = store.get(CapturedImageContent, capture_id)
         return store.photo(record), record.content.media_type
+
+
+def photos_seen(store: RecordStore, encounter: Record[EncounterContent]) -> tuple[PhotoSeen, ...]:
+    """Open a visit's photos and what was written about them; the caller notes that somebody looked.
+
+    Raises:
+        LockedError: The records are locked.
+        TamperedError: They were changed on the disk.
+    """
+    of_subject = store.of(LesionContent, subject_id=str(encounter.parents["subject_id"]))
+    lesions = {one.record_id: words_of(one.content) for one in of_subject}
+    answers = store.of(AssessmentContent, encounter_id=encounter.record_id)
+    return tuple(
+        PhotoSeen(
+            capture_id=image.record_id,
+            lesion=lesions.get(image.parents["lesion_id"] or "", ""),
+            written=tuple(_written(one.content) for one in answers if one.parents["capture_id"] == image.record_id),
+        )
+        for image in store.of(CapturedImageContent, encounter_id=encounter.record_id)
+    )
 
 
 def _line(hit: Hit) -> PatientLine:

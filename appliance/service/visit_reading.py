@@ -3,13 +3,11 @@
 It changes nothing but the audit. Worklists, referrals and answers are later issues' and begin here.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from appliance.records.content import (
-    AssessmentContent,
     CapturedImageContent,
     DecisionContent,
     EncounterContent,
@@ -21,7 +19,8 @@ from appliance.records.looking import note_read
 from appliance.records.search import Visit
 from appliance.records.store import RecordStore
 from appliance.records.users import User
-from appliance.service.narration import AssessmentNarrator, Finding
+from appliance.service.patients import PhotoSeen, photos_seen
+from appliance.service.person import Person, in_words
 
 VISITS_MAX: Final = 100
 RECENT: Final = 20
@@ -38,47 +37,35 @@ URGENCY_WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VisitLine:
-    """One visit in the list."""
+class DayLine:
+    """One visit in the day's list."""
 
     encounter_id: str
-    pseudonym: str
-    local_number: str
+    person: Person
     at: datetime
     is_date_confirmed: bool
     photos: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhotoRead:
-    """One photo, and what the model said of it."""
+class Day:
+    """The list of visits."""
 
-    capture_id: str
-    view: str
-    findings: tuple[Finding, ...]
-    description: str
-    model: str
+    visits: tuple[DayLine, ...]
+    is_today: bool
+    """False when the date is not confirmed: then these are simply the newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisitRead:
     """One visit, to read."""
 
-    line: VisitLine
-    subject: SubjectContent
+    line: DayLine
     reason: str
-    photos: tuple[PhotoRead, ...]
+    photos: tuple[PhotoSeen, ...]
     impressions: tuple[str, ...]
+    """The nurse's, where she stated one."""
     decisions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Day:
-    """The list of visits."""
-
-    visits: tuple[VisitLine, ...]
-    is_today: bool
-    """False when the date is not confirmed: then these are simply the newest."""
 
 
 class VisitReading:
@@ -116,24 +103,19 @@ class VisitReading:
         if found is None:
             raise MissingError("There is no such visit.")
         encounter = self._store.get(EncounterContent, encounter_id)
-        assessments = self._store.of(AssessmentContent, encounter_id=encounter_id)
-        # Answers to questions, and what was cancelled or failed, state nothing.
-        stated = [record for record in assessments if record.content.statement]
-        by_photo = {record.parents["capture_id"]: record.content for record in stated}
-        images = self._store.of(CapturedImageContent, encounter_id=encounter_id)
         impressions = self._store.of(NurseImpressionContent, encounter_id=encounter_id)
         decisions = self._store.of(DecisionContent, encounter_id=encounter_id)
-        self._note(user, encounter_id, device_id)
-        return VisitRead(
+        read = VisitRead(
             line=self._line(found),
-            subject=self._store.get(SubjectContent, found.subject_id).content,
             reason=encounter.content.reason,
-            photos=tuple(
-                _photo_read(record.record_id, record.content, by_photo.get(record.record_id)) for record in images
+            photos=photos_seen(self._store, encounter),
+            impressions=tuple(
+                _said(one.content.urgency, one.content.words) for one in impressions if one.content.is_stated
             ),
-            impressions=tuple(_said(one.content.urgency, one.content.words) for one in impressions),
             decisions=tuple(_said(one.content.urgency, one.content.plan) for one in decisions),
         )
+        self._note(user, encounter_id, device_id)
+        return read
 
     def photo(self, encounter_id: str, capture_id: str, user: User, device_id: str) -> tuple[bytes, str]:
         """Return a photo's original bytes and media type; noted with its visit, once for all of its photos.
@@ -158,27 +140,14 @@ class VisitReading:
             self._noted.clear()
         self._noted.add((user.user_id, encounter_id, device_id))
 
-    def _line(self, visit: Visit) -> VisitLine:
-        subject = self._store.get(SubjectContent, visit.subject_id).content
-        return VisitLine(
+    def _line(self, visit: Visit) -> DayLine:
+        return DayLine(
             encounter_id=visit.encounter_id,
-            pseudonym=subject.pseudonym,
-            local_number=subject.local_number or "",
+            person=in_words(visit.subject_id, self._store.get(SubjectContent, visit.subject_id).content),
             at=_at(visit),
             is_date_confirmed=visit.is_date_confirmed,
             photos=len(self._store.clear_rows(CapturedImageContent, encounter_id=visit.encounter_id)),
         )
-
-
-def _photo_read(capture_id: str, image: CapturedImageContent, said: AssessmentContent | None) -> PhotoRead:
-    told = list(AssessmentNarrator().push(json.dumps(said.statement, ensure_ascii=False))) if said is not None else []
-    return PhotoRead(
-        capture_id=capture_id,
-        view=image.view,
-        findings=tuple(one for one in told if isinstance(one, Finding)),
-        description="".join(one.text for one in told if not isinstance(one, Finding)),
-        model=said.model if said is not None else "",
-    )
 
 
 def _said(urgency: str | None, words: str) -> str:
