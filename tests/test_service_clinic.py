@@ -184,6 +184,15 @@ def test_without_a_pin_photos_are_taken_and_nothing_else(desk: Desk) -> None:
     assert desk.station.captures.current is None
 
 
+def test_whoever_comes_without_a_pin_sees_nothing_of_the_one_who_did_before(desk: Desk) -> None:
+    desk.clinic.begin_emergency()
+    encounter_id = desk.open_visit()
+    desk.clinic.page = f"/encounters/{encounter_id}"
+    desk.clock.passed_s += 181
+    desk.clinic.begin_emergency()
+    assert (desk.station.captures.current, desk.clinic.page) == (None, "/")
+
+
 def test_a_lock_while_a_photo_is_on_its_way_discards_it(desk: Desk) -> None:
     """The camera is asked, then the screen locks, then the frame comes."""
     desk.nurse_signs_in()

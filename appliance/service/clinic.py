@@ -214,11 +214,13 @@ class Clinic:
         """Begin a session whose secret was compared already; None for an emergency. Returns as `sign_in`."""
         user_id = EMERGENCY if user is None else user.user_id
         token = secrets.token_urlsafe(32)
-        # Before anybody is let in: the visit of the one before is never on this person's screen.
-        with self._screen.changing(is_another=self._last_user_id not in {None, user_id}), self._lock:
+        # Before anybody is let in: the visit of the one before is never on this person's screen. Without a PIN it is
+        # not known whether somebody is the one before.
+        is_another = user is None or self._last_user_id not in {None, user_id}
+        with self._screen.changing(is_another=is_another), self._lock:
             now_s = self.clock.monotonic_s()
             before, self._session = self._session.at(now_s), self._session.signed_in(user_id, now_s)
-            if (before.state, before.user_id) != ("locked", user_id):
+            if is_another or before.state != "locked":
                 self.page = HOME
             self._token, self._user, self._last_user_id = token, user, user_id
         return token
