@@ -111,6 +111,35 @@ def test_serve_refuses_in_one_sentence(arguments: tuple[str, ...], sentence: str
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+WITHOUT_RECORDS = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"cryptography", "argon2"}:
+            raise ImportError(name, name=name)
+sys.meta_path.insert(0, Absent())
+from appliance.cli import main
+main()
+"""
+
+
+def test_station_without_the_extra_records_still_serves(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shown = str(picture_folder(pictures))
+    command = [sys.executable, "-c", WITHOUT_RECORDS, "serve", "--port", "0", "--pictures", shown]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found is not None, process.communicate(timeout=END_S)[1]
+        with urllib.request.urlopen(found[0], timeout=5) as answer:  # noqa: S310 - it is ours
+            assert "Nothing is stored" in answer.read().decode()
+    finally:
+        process.terminate()
+        process.communicate(timeout=END_S)
+
+
 def test_port_that_is_taken_is_refused_and_the_demonstration_takes_the_next() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -20,7 +20,6 @@ from appliance.records.errors import (
     ThrottledError,
     WrongSecretError,
 )
-from appliance.service.backups import Backups
 from appliance.service.clinic import Clinic
 from appliance.service.errors import (
     EncounterClosedError,
@@ -36,16 +35,11 @@ from appliance.service.station import Station
 from appliance.service.unlocking import Unlocking
 from web.kiosk import api, pages
 from web.kiosk.access import KioskApp
-from web.kiosk.day import create_day
 from web.kiosk.door import create_door, tell_templates
-from web.kiosk.first_run import create_first_run
 from web.kiosk.guard import install_guard
 from web.kiosk.measures import create_measures
-from web.kiosk.patients import create_patients
-from web.kiosk.people import create_people
 from web.kiosk.shots import create_shots
-from web.kiosk.upkeep import create_upkeep
-from web.kiosk.visits import create_visits, tell_visit
+from web.kiosk.visit_view import tell_visit
 
 if TYPE_CHECKING:
     from web.lan.face import LanFace
@@ -122,9 +116,17 @@ def create_kiosk_app(
 def _register_clinic(
     app: Flask, clinic: Clinic, station: Station, lan: "LanFace | None", records: RecordsConfig
 ) -> None:
-    """Add what is there only when records are."""
+    """Add what is there only when records are: imported here, for they need the extra `records`."""
+    from appliance.service.backups import Backups
+
     # The network's face says refusals with this module's statuses, so it comes later.
+    from web.kiosk.day import create_day
     from web.kiosk.devices import create_devices
+    from web.kiosk.first_run import create_first_run
+    from web.kiosk.patients import create_patients
+    from web.kiosk.people import create_people
+    from web.kiosk.upkeep import create_upkeep
+    from web.kiosk.visits import create_visits
 
     unlocking = Unlocking(clinic)
     backups = Backups(clinic.records, clinic.operator, records.stick_folders)

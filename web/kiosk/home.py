@@ -1,12 +1,14 @@
 """What the start page says of the records: visits that wait to be gone on with, room, and the last backup."""
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from appliance.records.errors import RecordsError
 from appliance.service.station import Station
-from appliance.service.visits import OpenVisit
 from web.kiosk.dates import NOT_CONFIRMED, age_words, time_words
+
+if TYPE_CHECKING:  # a station without the extra `records` has a start page too
+    from appliance.service.visits import OpenVisit
 
 BACKUP_LATE: Final = timedelta(days=7)
 
@@ -49,7 +51,7 @@ def backup_words(station: Station) -> dict[str, str]:
     return {"state": "off" if is_late else "ready", "words": f"Backup: {last.label}, {age_words(made_at, moment.at)}"}
 
 
-def _waiting_view(visit: OpenVisit) -> dict[str, Any]:
+def _waiting_view(visit: "OpenVisit") -> dict[str, Any]:
     photos = "1 photo" if visit.photos == 1 else f"{visit.photos} photos"
     began = "Begun without a PIN" if visit.is_without_pin else "Begun"
     at = time_words(visit.opened_at) if visit.is_date_confirmed else NOT_CONFIRMED

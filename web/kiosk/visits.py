@@ -1,10 +1,10 @@
 """The beginning of a visit: whose it is, what they agree to, and which lesion. Each step can be left for later."""
 
 from http import HTTPStatus
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import msgspec
-from flask import Blueprint, Flask, Response, abort, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from appliance.records.content import ConsentContent, ConsentTier, Laterality
@@ -51,30 +51,6 @@ def create_visits(station: Station, visits: Visits) -> Blueprint:
     _add_consent_routes(blueprint, station, visits)
     _add_lesion_routes(blueprint, station, visits)
     return blueprint
-
-
-def tell_visit(app: Flask, station: Station) -> None:
-    """Let every template say whose visit is on the screen: `visit`, None where nothing is stored or none is open."""
-    app.context_processor(lambda: {"visit": visit_view(station)})
-
-
-def visit_view(station: Station) -> dict[str, Any] | None:
-    """Return whose visit is on the screen, in words; None where nothing is stored or none is open."""
-    current, visits = station.captures.current, station.visits
-    if current is None or visits is None or not visits.has_records():
-        return None
-    person = visits.person(current.encounter_id)
-    photos = visits.photos.count(current.encounter_id)
-    return {
-        "title": person.title,
-        "details": person.details,
-        "is_named": person.is_named,
-        "subject_id": person.subject_id,
-        "lesion": visits.lesions.words(current.encounter_id),
-        "photos": photos,
-        "hidden": photos - visits.photos.count_readable(current.encounter_id),
-        "url": url_for("pages.capture", encounter_id=current.encounter_id),
-    }
 
 
 def next_step(visits: Visits, encounter_id: str) -> str:
