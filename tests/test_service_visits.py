@@ -1,6 +1,7 @@
 """A visit in the records: whose it is, which lesion, that it goes on after the power, and that it ends."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -300,6 +301,27 @@ def test_choosing_somebody_needs_the_phrase_and_is_noted(kiosk: Kiosk) -> None:
     kiosk.starts_again(is_unlocked=False)
     with pytest.raises(LockedError):
         kiosk.visits.choose_person(kiosk.opens(), subject_id)
+
+
+def test_photos_and_choices_at_the_same_time_hold_each_other_up_but_not_for_ever(kiosk: Kiosk) -> None:
+    subjects = [add_person(kiosk, local_number=str(number)) for number in range(2)]
+    encounter_id = kiosk.opens()
+    kiosk.shoots(encounter_id)
+    site = site_of("palm")
+    assert site is not None
+
+    def choose() -> None:
+        for number in range(10):
+            kiosk.visits.choose_person(encounter_id, subjects[number % 2])
+            kiosk.visits.lesions.add(encounter_id, site, "L")
+
+    chooser = threading.Thread(target=choose, daemon=True)
+    chooser.start()
+    while chooser.is_alive():
+        kiosk.shoots(encounter_id)
+        assert kiosk.clock.passed_s < 10, "they wait for each other"
+    chooser.join(10)
+    assert kiosk.box.store.verify_audit().problems == ()
 
 
 def test_consent_is_asked_once_and_the_newest_holds(kiosk: Kiosk) -> None:

@@ -75,7 +75,7 @@ class Lesions:
             NotSavedError: It is as it was.
         """
         store = self._records()
-        with store.saver.lock:
+        with self._photos.lock, store.saver.lock:
             self._photos.ensure_visit(encounter_id)
             rows = store.clear_rows(LesionContent, lesion_id=lesion_id)
             if not rows or rows[0].parents["subject_id"] != self._photos.subject_of(encounter_id):
@@ -97,7 +97,7 @@ class Lesions:
             tracking_uid=f"{_UUID_ROOT}{uuid.uuid4().int}",
             where=site.words,
         )
-        with store.saver.lock:
+        with self._photos.lock, store.saver.lock:
             self._photos.ensure_visit(encounter_id)
             subject_id = self._photos.subject_of(encounter_id)
             store.add(content, self._operator(), subject_id=subject_id, record_id=lesion_id)

@@ -56,27 +56,28 @@ class RecordCaptureStore:
         self._operator = operator
         self._max_bytes = max_bytes
         self._visits: dict[str, _OnScreen] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Taken before the records' own, by whoever needs both."""
 
     def announce(self, encounter_id: str, subject_id: str) -> None:
         """Say whose visit it will be, before anything of it is saved."""
-        with self._lock:
+        with self.lock:
             self._visit(encounter_id).subject_id = subject_id
 
     def choose_lesion(self, encounter_id: str, lesion_id: str | None) -> None:
         """Say which lesion the next photos show."""
-        with self._lock:
+        with self.lock:
             self._visit(encounter_id).lesion_id = lesion_id
 
     def subject_of(self, encounter_id: str) -> str | None:
         """Return whose visit it is, saved or only announced; None while nobody was named and nothing saved."""
-        with self._lock:
+        with self.lock:
             rows = self._records().clear_rows(EncounterContent, encounter_id=encounter_id)
             return rows[0].parents["subject_id"] if rows else self._visit(encounter_id).subject_id
 
     def lesion_of(self, encounter_id: str) -> str | None:
         """Return which lesion the next photos show."""
-        with self._lock:
+        with self.lock:
             return self._visit(encounter_id).lesion_id
 
     def keep(self, image: CapturedImage) -> None:
@@ -86,7 +87,7 @@ class RecordCaptureStore:
             LimitError: There is no room.
             NotSavedError: It was not kept, for the reason that the sentence says.
         """
-        with self._lock:
+        with self.lock:
             visit = self._visit(image.encounter_id)
             if visit.used_bytes + len(image.content) > self._max_bytes:
                 raise LimitError("There is no room for another photo in this visit; close it and open a new one.")
@@ -106,13 +107,13 @@ class RecordCaptureStore:
         Raises:
             NotSavedError: It was not kept, for the reason that the sentence says.
         """
-        with self._lock:
+        with self.lock:
             if records := self._new_visit(encounter_id):
                 self._records().add_all(records, self._operator())
 
     def resume(self, encounter_id: str) -> None:
         """Put a visit of the records on the screen again, with its photos and the lesion of the newest."""
-        with self._lock:
+        with self.lock:
             rows = self._records().clear_rows(CapturedImageContent, encounter_id=encounter_id)
             visit = self._visits[encounter_id] = _OnScreen(capture_ids=[row.record_id for row in rows])
             visit.lesion_id = rows[-1].parents["lesion_id"] if rows else None
@@ -120,12 +121,12 @@ class RecordCaptureStore:
 
     def count(self, encounter_id: str) -> int:
         """Count a visit's photos on the screen, those included that cannot be shown while locked."""
-        with self._lock:
+        with self.lock:
             return len(self._visit(encounter_id).capture_ids)
 
     def count_readable(self, encounter_id: str) -> int:
         """Count those that can be shown now."""
-        with self._lock:
+        with self.lock:
             return len(self._readable(encounter_id))
 
     def get(self, capture_id: str) -> CapturedImage:
@@ -135,26 +136,26 @@ class RecordCaptureStore:
             NotFoundError: There is none of that id.
             LockedError: It was taken before the box was started, and the phrase was not typed since.
         """
-        with self._lock:
+        with self.lock:
             if not any(capture_id in visit.capture_ids for visit in self._visits.values()):
                 raise NotFoundError("This photo is not on the screen any more: its visit is closed.")
             return self._image(self._records().get(CapturedImageContent, capture_id))
 
     def of_encounter(self, encounter_id: str) -> tuple[CapturedImage, ...]:
         """Return the photos of a visit on the screen that can be shown, in the order they were taken."""
-        with self._lock:
+        with self.lock:
             return tuple(self._image(record) for record in self._readable(encounter_id))
 
     def of_lesion(self, encounter_id: str) -> tuple[CapturedImage, ...]:
         """Return those that show the lesion on the screen."""
-        with self._lock:
+        with self.lock:
             chosen = self._visit(encounter_id).lesion_id
             found = self._readable(encounter_id)
             return tuple(self._image(record) for record in found if record.parents["lesion_id"] == chosen)
 
     def forget_encounter(self, encounter_id: str) -> None:
         """Take a visit off the screen; on the disk it stays."""
-        with self._lock:
+        with self.lock:
             self._visits.pop(encounter_id, None)
 
     def _visit(self, encounter_id: str) -> _OnScreen:

@@ -185,7 +185,7 @@ class Visits:
             NotSavedError: It is as it was.
         """
         store = self.records()
-        with store.saver.lock:
+        with self.photos.lock, store.saver.lock:
             store.get(SubjectContent, subject_id)
             note_read(store, self.operator(), SubjectContent, [subject_id])
             if self.is_saved(encounter_id):
@@ -203,7 +203,7 @@ class Visits:
             NotSavedError: It is as it was.
         """
         store = self.records()
-        with store.saver.lock:
+        with self.photos.lock, store.saver.lock:
             self.photos.ensure_visit(encounter_id)
             subject = store.get(SubjectContent, str(self.photos.subject_of(encounter_id)))
             removal = Drafts(store).removal(encounter_id, PERSON_FORM, self.operator())
