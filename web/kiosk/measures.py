@@ -50,7 +50,7 @@ def _add_card_routes(measures: Blueprint, station: Station) -> None:
 
 def _add_change_routes(measures: Blueprint, station: Station) -> None:
     @measures.get("/encounters/<encounter_id>/captures/<capture_id>/change")
-    @allow("capture")
+    @allow("read")
     def change(encounter_id: str, capture_id: str) -> str:
         image = _image(station, encounter_id, capture_id)
         comparison = _comparison(station, capture_id)
@@ -66,13 +66,13 @@ def _add_change_routes(measures: Blueprint, station: Station) -> None:
         )
 
     @measures.get("/api/encounters/<encounter_id>/captures/<capture_id>/change")
-    @allow("capture")
+    @allow("read")
     def change_state(encounter_id: str, capture_id: str) -> Response:
         _image(station, encounter_id, capture_id)
         return jsonify(_told(_comparison(station, capture_id)))
 
     @measures.get("/encounters/<encounter_id>/captures/<capture_id>/compared")
-    @allow("capture")
+    @allow("read")
     def compared(encounter_id: str, capture_id: str) -> Response:
         _image(station, encounter_id, capture_id)
         earlier = _comparison(station, capture_id).earlier

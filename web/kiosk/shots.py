@@ -59,7 +59,7 @@ def _add_list_routes(shots: Blueprint, station: Station) -> None:
         return jsonify(_drawn(station, encounter_id))
 
     @shots.get("/encounters/<encounter_id>/earlier/<kind>")
-    @allow("capture")
+    @allow("read")
     def earlier(encounter_id: str, kind: str) -> Response:
         known = shot_kind_of(kind)
         photo = station.earlier_photo(encounter_id, known) if known is not None else None
