@@ -320,6 +320,7 @@ def test_another_site_presses_no_button_and_sees_no_picture(
                 other.goto(f"http://{OTHER_SITE}:{port}/")
             assert pressed.value.status == 403
             expect(other).to_have_title("nothing")
+            other.wait_for_load_state("networkidle")
             assert "No. 17" not in "".join(frame.content() for frame in other.frames if frame.url.startswith("https"))
         phone.reload()
         expect(phone.get_by_role("heading", name="No. 17")).to_be_visible()
