@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.service.clinic import Clinic
+
+if TYPE_CHECKING:  # a station without the extra `records` has screens too
+    from appliance.records.opening import Opening
+    from appliance.records.store import RecordStore
 
 ROLE_WORDS: Final = {"nurse": "Nurse", "lead": "Lead", "clinician": "Clinician", "technician": "Technician"}
 LOCKED: Final = "Photos can be taken and are kept. Earlier records cannot be read until the clinic's phrase is typed."
@@ -26,33 +30,35 @@ class Notice:
 
 def notices(clinic: Clinic) -> list[Notice]:
     """Return what home must say, the most important first."""
-    opening, store = clinic.opening, clinic.store
-    found: list[Notice] = []
+    store = clinic.store
     if store is None:
-        found.append(Notice(sentence=f"{opening.found} {opening.action}", is_alarm=True))
-        if clinic.is_emergency:
-            found.append(Notice(sentence=UNKEPT, is_alarm=True))
-        return found
-    if opening.state == "read-only" or opening.photos_missing:
-        found.append(Notice(sentence=f"{opening.found} {opening.action}", is_alarm=True))
-    if store.is_read_only:
-        found.append(Notice(sentence=UNKEPT, is_alarm=True))
-    if store.damaged_subjects:
-        count = len(store.damaged_subjects)
-        found.append(
-            Notice(sentence=f"{count} records of patients do not open. Restore the newest backup.", is_alarm=True)
-        )
-    if action := store.space().action:
-        found.append(Notice(sentence=action, is_alarm=store.space().level == "full"))
+        found = [_alarm(f"{clinic.opening.found} {clinic.opening.action}")]
+        return [*found, _alarm(UNKEPT)] if clinic.is_emergency else found
+    found = _of_the_disk(clinic.opening, store)
     if clinic.is_emergency:
-        if not store.is_read_only:
-            found.append(Notice(sentence=EMERGENCY))
-        return found
+        return found if store.is_read_only else [*found, Notice(sentence=EMERGENCY)]
     if not store.is_unlocked:
         found.append(Notice(sentence=LOCKED, url="/unlock", label="Type the phrase"))
     if not store.is_read_only and not store.now().is_confirmed:
         found.append(Notice(sentence="The date of this box is not confirmed.", url="/date", label="Look at the date"))
     return found
+
+
+def _of_the_disk(opening: "Opening", store: "RecordStore") -> list[Notice]:
+    found: list[Notice] = []
+    if opening.state == "read-only" or opening.photos_missing:
+        found.append(_alarm(f"{opening.found} {opening.action}"))
+    if store.is_read_only:
+        found.append(_alarm(UNKEPT))
+    if count := len(store.damaged_subjects):
+        found.append(_alarm(f"{count} records of patients do not open. Restore the newest backup."))
+    if action := store.space().action:
+        found.append(Notice(sentence=action, is_alarm=store.space().level == "full"))
+    return found
+
+
+def _alarm(sentence: str) -> Notice:
+    return Notice(sentence=sentence, is_alarm=True)
 
 
 def date_words(at: datetime) -> str:
