@@ -95,7 +95,7 @@ def test_serve_works_without_an_engine_and_finds_one_later(tmp_path: Path) -> No
         (("--engine", "http://192.0.2.1:80"), "loopback only"),
         (("--pictures", "/nowhere"), "cannot be read"),
         (("--port", "70000"), "flags are refused"),
-        (("--host", "0.0.0.0"), "stay on the box"),
+        (("--host", "0.0.0.0"), "stay on the box"),  # noqa: S104 - what it refuses
     ],
 )
 def test_serve_refuses_in_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
