@@ -26,7 +26,14 @@ from appliance.records.backup import COPY_NAME, generations, last_backup, make_b
 from appliance.records.clinic_key import PhraseKey, SheetKey, seal_key
 from appliance.records.content import CapturedImageContent, SubjectContent
 from appliance.records.drill import drill
-from appliance.records.errors import ArchiveError, CannotOpenError, DiskFullError, TamperedError, WrongSecretError
+from appliance.records.errors import (
+    ArchiveError,
+    CannotOpenError,
+    DiskFullError,
+    TamperedError,
+    ThrottledError,
+    WrongSecretError,
+)
 from appliance.records.opening import RESTORING_SUFFIX, open_records
 from appliance.records.people import People
 from appliance.records.restore import restore
@@ -69,7 +76,7 @@ def test_backup_of_a_locked_box_comes_back_on_a_blank_one(box: Box, stick: Path,
     again = open_box(tmp_path / "blank" / "records", box.made)
     assert_there(again, visits)
     people = People(again.store, clock=again.clock)
-    with pytest.raises(WrongSecretError):
+    with pytest.raises(ThrottledError):
         people.sign_in(again.lead.user_id, LEAD_PIN)
     people.reset_lead_pin(again.lead.user_id, "864201", SheetKey(box.made.sheets[1]))
     again.clock.passed_s += 10

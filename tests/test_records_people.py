@@ -14,12 +14,13 @@ from appliance.records.devices import device_of, devices, pair, revoke
 from appliance.records.errors import (
     ForbiddenError,
     MissingError,
+    NotSavedError,
     ReadOnlyError,
     ThrottledError,
     WrongSecretError,
 )
 from appliance.records.people import GUESSES_MAX, People, wait_after
-from appliance.records.pins import BOX_SECRET_NAME, is_pin, pin_hash
+from appliance.records.pins import BOX_SECRET_NAME, is_pin
 from appliance.records.sessions import FRESH_S, IDLE_S, LONGEST_S, Session
 from appliance.records.users import PERMISSIONS, Role, User
 
@@ -187,13 +188,37 @@ def test_name_is_ones_own_and_a_pin_is_changed_by_who_knows_it(people: People, n
         people.change_pin(nurse.user_id, "918273", "234567")
 
 
-def test_without_the_boxs_secret_no_pin_fits(box: Box, nurse: User) -> None:
+@pytest.mark.parametrize("left", [None, b"", b"x" * 31])
+def test_without_the_boxs_secret_no_pin_holds_and_each_is_set_anew(box: Box, nurse: User, left: bytes | None) -> None:
     """As after a restore onto another box, or with a stolen backup."""
-    (box.folder / BOX_SECRET_NAME).unlink()
+    path = box.folder / BOX_SECRET_NAME
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
     people = People(box.store, clock=box.clock, boot="boot 2")
-    with pytest.raises(WrongSecretError):
+    with pytest.raises(ThrottledError, match="No PIN holds"):
         people.sign_in(nurse.user_id, NURSE_PIN)
-    assert NURSE_PIN not in pin_hash(NURSE_PIN, b"x" * 32)
+    assert people.wait_s(nurse.user_id) is None
+    assert len(path.read_bytes()) == 32
+    people.reset_lead_pin(box.lead.user_id, "864201", box.sheet())
+    people.reset_pin(nurse.user_id, NURSE_PIN, people.sign_in(box.lead.user_id, "864201"))
+    # The secret that was made stays.
+    again = People(box.store, clock=box.clock, boot="boot 3")
+    assert again.sign_in(nurse.user_id, NURSE_PIN).name == nurse.name
+    assert box.store.verify_audit().problems == ()
+
+
+def test_a_disk_that_does_not_take_the_secret_sets_no_pin(
+    box: Box, nurse: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (box.folder / BOX_SECRET_NAME).unlink()
+    monkeypatch.setattr("appliance.records.box_secret.replace_file", refuse)
+    people = People(box.store, clock=box.clock, boot="boot 2")
+    with pytest.raises(NotSavedError, match="no PIN can be set"):
+        people.reset_pin(nurse.user_id, NURSE_PIN, box.lead)
 
 
 @pytest.mark.parametrize(

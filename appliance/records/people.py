@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from appliance.clock import Clock, SystemClock
+from appliance.records.box_secret import box_secret
 from appliance.records.clinic_key import WrappingKey
-from appliance.records.errors import ForbiddenError, MissingError, ThrottledError, WrongSecretError
-from appliance.records.pins import BOX_SECRET_NAME, check_pin, is_pin, pin_hash
+from appliance.records.errors import ForbiddenError, MissingError, NotSavedError, ThrottledError, WrongSecretError
+from appliance.records.pins import check_pin, is_pin, pin_hash
 from appliance.records.store import RecordStore, new_id
 from appliance.records.users import Role, User, insert_user, select_users, update_user
 
@@ -44,9 +45,7 @@ class People:
         self._clock = clock or SystemClock()
         self._boot = boot_id() if boot is None else boot
         self._started_s = self._clock.monotonic_s()
-        # Without it no PIN fits, and each must be set anew: as after a restore onto another box.
-        path = store.folder / BOX_SECRET_NAME
-        self._box_secret = path.read_bytes() if path.is_file() else b""
+        self._box_secret = box_secret(store)
 
     def users(self) -> tuple[User, ...]:
         """Return who may sign in, for the tiles."""
@@ -85,10 +84,11 @@ class People:
             return user
 
     def wait_s(self, user_id: str) -> float | None:
-        """Return the seconds until this user's PIN may be tried again, 0 for now; None when only the lead can help."""
+        """Return the seconds until this user's PIN may be tried again, 0 for now; None when it must be set anew."""
         with self._store.saver.lock:
             guesses, boot, guess_s = self._guard(user_id)
-        if guesses >= GUESSES_MAX:
+            has_pin = self.user(user_id).pin_hash != ""
+        if guesses >= GUESSES_MAX or not has_pin:
             return None
         now_s = self._clock.monotonic_s()
         is_this_boot = boot == self._boot and guess_s <= now_s
@@ -113,7 +113,7 @@ class People:
             user_id=new_id(),
             name=name.strip(),
             role=role,
-            pin_hash=pin_hash(pin, self._box_secret),
+            pin_hash=self._hash(pin),
             is_active=True,
         )
         self._store.note(
@@ -151,7 +151,7 @@ class People:
         """
         check_pin(new)
         user = self.sign_in(user_id, old)
-        self._change("pin-changed", replace(user, pin_hash=pin_hash(new, self._box_secret)), user_id)
+        self._change("pin-changed", replace(user, pin_hash=self._hash(new)), user_id)
 
     def reset_pin(self, user_id: str, new: str, lead: User) -> None:
         """Give somebody a new PIN, and their guesses back.
@@ -175,13 +175,18 @@ class People:
             raise ForbiddenError("Only a lead's PIN is set this way; the lead sets the others.")
         self._reset(user_id, new, None)
 
+    def _hash(self, pin: str) -> str:
+        if not self._box_secret:
+            raise NotSavedError("The disk does not take the box's secret, so no PIN can be set.")
+        return pin_hash(pin, self._box_secret)
+
     def _require_other_lead(self, user_id: str) -> None:
         if not any(other.role == "lead" and other.user_id != user_id for other in self.users()):
             raise ForbiddenError("The last lead stays; make somebody else lead first.")
 
     def _reset(self, user_id: str, new: str, operator_id: str | None) -> None:
         check_pin(new)
-        changed = replace(self.user(user_id), pin_hash=pin_hash(new, self._box_secret))
+        changed = replace(self.user(user_id), pin_hash=self._hash(new))
 
         def write(connection: sqlite3.Connection, sequence: int) -> None:
             update_user(connection, changed, sequence)
@@ -210,6 +215,8 @@ class People:
     def _count_guess(self, user: User) -> None:
         """Commit one more guess, or refuse it."""
         wait_s = self.wait_s(user.user_id)
+        if not user.pin_hash:
+            raise ThrottledError(f"No PIN holds on this box any more; the lead gives {user.name} a new one.", None)
         if wait_s is None:
             raise ThrottledError(f"Too many wrong PINs; ask the lead to give {user.name} a new one.", None)
         if wait_s > 0:

@@ -22,7 +22,7 @@ function choose(tile) {
   closed.hidden = !isClosed || !("lead" in tile.dataset);
   if (!closed.hidden) closed.querySelector("a").href = `/lead-pin/${tile.dataset.user}`;
   const until = Number(tile.dataset.until ?? 0);
-  if (isClosed) pad.hold(`Too many wrong PINs. The lead gives ${tile.dataset.name} a new one.`);
+  if (isClosed) pad.hold(`${tile.dataset.name} needs a new PIN. The lead gives it.`);
   else if (until > Date.now()) pad.wait((until - Date.now()) / 1000, "Too many wrong PINs.");
   else pad.restart();
   return undefined;
