@@ -18,6 +18,11 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing: install Debian's chromium"),
 ]
+UNDER_THE_BAR = """() => {
+  const bar = document.querySelector(".bar")?.getBoundingClientRect().top ?? innerHeight;
+  const parts = [...document.querySelectorAll("main *")].filter((part) => part.checkVisibility());
+  return parts.filter((part) => part.getBoundingClientRect().bottom > bar + 1).map((part) => part.textContent.trim());
+}"""
 THEMES = {"1280x800": "day", "800x480": "dim"}
 
 
@@ -43,6 +48,7 @@ def fits(shown: Screen, name: str) -> None:
     width = shown.page.viewport_size["width"] if shown.page.viewport_size else 0
     shown.keep_picture(f"visits-{name}-{width}")
     assert shown.page.evaluate(MISFITS, [TOUCH_PX, PRIMARY_PX]) == [], name
+    assert shown.page.evaluate(UNDER_THE_BAR) == [], name
 
 
 def typed(shown: Screen, text: str) -> None:
