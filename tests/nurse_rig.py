@@ -27,6 +27,7 @@ from appliance.errors import CameraError
 from appliance.service.earlier import EarlierPhotos
 from appliance.service.live_quality import LiveQuality
 from appliance.service.station import Station
+from appliance.service.visits import Visits
 from appliance.types import Frame, Modality
 from firmware_bridge.client import Dermatoscope
 from firmware_bridge.codes import IlluminationMode, Inputs
@@ -123,6 +124,7 @@ class NurseRig:
         *,
         shots: ShotsConfig,
         earlier: EarlierPhotos | None = None,
+        visits: Visits | None = None,
         has_lamp: bool = True,
         has_quality: bool = True,
     ) -> None:
@@ -147,6 +149,7 @@ class NurseRig:
                 quality=quality,
                 shots=shots,
                 earlier=earlier,
+                visits=visits,
                 light_settle_s=0.15,
             )
         )

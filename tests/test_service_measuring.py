@@ -3,7 +3,7 @@
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from card_scenes import MISSING, PDFTOPPM
 from degraded_photos import photo
-from kiosk_station import ManualClock, until
+from kiosk_station import ManualClock
 from numpy.typing import NDArray
 from nurse_rig import card_picture, nurse_rig, overview_picture
 from PIL import Image
@@ -26,15 +26,25 @@ from appliance.engine_client import EngineClient
 from appliance.errors import ImageError
 from appliance.imaging.findings import CardFinding, ChangeFinding, card_finding, change_finding
 from appliance.records.content import CapturedImageContent
+from appliance.service.body_sites import site_of
 from appliance.service.earlier import EarlierPhoto
 from appliance.service.measuring import Comparison, Measuring
 from appliance.service.measuring_words import NO_LESION, NOT_COMPARED, SAME, card_rows, change_rows, change_sentence
 from appliance.service.record_captures import RecordCaptureStore
 from appliance.service.record_derived import RecordDerived
+from appliance.service.visits import Visits
 from appliance.types import CapturedImage, ShotKind
 
 needs_card = pytest.mark.skipif(PDFTOPPM is None, reason=MISSING)
 ENCOUNTER = "e" * 32
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for the process that stands back for everything else; a busy machine lets it wait long."""
+    deadline_s = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.02)
 
 
 def captured(content: bytes, shot: ShotKind = "close_up", number: int = 1) -> CapturedImage:
@@ -285,3 +295,44 @@ def test_findings_are_small_enough_for_an_answer() -> None:
     )
     assert len(msgspec.json.encode(card)) < 900
     assert len(msgspec.json.encode(change)) < 900
+
+
+@needs_card
+def test_second_visit_of_a_lesion_is_compared_with_the_first_and_kept_in_the_records(tmp_path: Path) -> None:
+    box = new_box(tmp_path / "records")
+    visits = Visits(lambda: box.store, lambda: box.lead.user_id)
+    engine = EngineClient(EngineAddress(socket=str(tmp_path / "nobody.sock")))
+    shots = ShotsConfig(usual=("close_up", "lateral"))
+    site = site_of("palm")
+    assert site is not None
+    with nurse_rig(engine, shots, visits=visits, has_lamp=False, has_quality=False) as rig:
+        rig.close_up = card_picture(6.0, 3.0)
+        first = rig.station.open_encounter().encounter_id
+        lesion_id = visits.lesions.add(first, site, "L")
+        until(lambda: rig.station.frame(-1, 0.2) is not None)
+        before = rig.station.capture(first)
+        subject_id = visits.photos.subject_of(first)
+        assert subject_id is not None
+        rig.station.close_encounter(first)
+        rig.close_up = card_picture(7.0, 8.0)
+        second = rig.station.open_encounter().encounter_id
+        visits.choose_person(second, subject_id)
+        assert rig.station.earlier_photo(second, "close_up") is None, "no lesion was chosen yet"
+        visits.lesions.choose(second, lesion_id)
+        rig.station.visit_screen.begin_shots()
+        earlier_photo = rig.station.earlier_photo(second, "close_up")
+        assert earlier_photo is not None
+        assert (earlier_photo.capture_id, earlier_photo.content) == (before.capture_id, before.content)
+        time.sleep(0.3)
+        now = rig.station.capture(second)
+
+        def is_kept() -> bool:
+            record = box.store.get(CapturedImageContent, now.capture_id)
+            return f"change from {before.capture_id}" in record.content.derived
+
+        until(is_kept)
+        comparison = rig.station.measuring.comparison(now.capture_id)
+        assert comparison is not None
+        assert "larger by 1.0 mm" in dict(change_rows(comparison))["Longest"]
+        assert visits.photos.get(now.capture_id).content == now.content
+    box.store.close()
