@@ -91,7 +91,7 @@ def phone_browser(driver: Playwright, home: Path, authority: Issued | None, *nam
         args=[*CHROMIUM_FLAGS, f"--host-resolver-rules={rules}"],
         env={**os.environ, "HOME": str(home)},
     )
-    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)  # type: ignore[arg-type]
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)  # type: ignore[arg-type]  # a plain dict
     context.set_default_timeout(WAIT_MS)
     try:
         yield context
