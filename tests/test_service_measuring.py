@@ -154,6 +154,16 @@ def test_same_skin_without_a_change_says_so_and_other_skin_is_not_compared() -> 
     assert change_sentence(refused) == NOT_COMPARED
 
 
+@pytest.mark.parametrize(("turn_deg", "scale"), [(15, 1.0), (170, 0.9)])
+def test_lesion_that_grew_is_laid_over_by_the_skin_and_not_by_itself(turn_deg: float, scale: float) -> None:
+    """Registration of the photos as they are lays both of these wrongly: the lesion is the strongest pattern."""
+    first, _ = seen(skin_with_lesion(60))
+    second, _ = seen(skin_with_lesion(75), turn_deg=turn_deg, scale=scale, seed=1)
+    finding = change_finding(first, second)
+    assert finding is not None
+    assert finding.area_ratio == pytest.approx((75 / 60) ** 2, rel=0.06)
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_other_skin_with_a_lesion_in_the_same_place_is_not_compared(
     number: int, monkeypatch: pytest.MonkeyPatch

@@ -69,7 +69,7 @@ def lesion_change(
     # Both lose what one of them does not show.
     first[np.isnan(second[..., 0])] = np.nan
     if window_mm is not None:
-        part, near_px = _window(near_px, window_mm * px_per_mm, shape)
+        part, near_px = window(near_px, window_mm * px_per_mm, shape)
         first, second = first[part], second[part]
     cuts = [cut_out(pixels, near_px, px_per_mm) for pixels in (first, second)]
     if cuts[0] is None or cuts[1] is None:
@@ -117,7 +117,7 @@ def skin_correlation(first: NDArray[np.float32], second: NDArray[np.float32], le
     return float(one @ other / max(1e-9, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
-def _window(
+def window(
     middle_px: tuple[float, float], half_px: float, shape: tuple[int, int]
 ) -> tuple[tuple[slice, slice], tuple[float, float]]:
     """Return the rows and columns of a square, cut off at the picture's edge, and where its middle is in it."""

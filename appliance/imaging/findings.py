@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 from appliance.imaging.card import CardView, find_card
 from appliance.imaging.card_colour import card_colour, white_balanced
 from appliance.imaging.card_layout import ARM_LENGTH_MM, ARM_WIDTH_MM, LESION_MM
-from appliance.imaging.change import lesion_change, skin_correlation
-from appliance.imaging.lesion_measure import measure_lesion
+from appliance.imaging.change import FIELD_MM, lesion_change, skin_correlation, window
+from appliance.imaging.filters import box_blur
+from appliance.imaging.lesion_measure import cut_out, measure_lesion
 from appliance.imaging.registration import Affine, Registration, inverted, register, warped
 
 SHARE_OFF: Final = 0.05
@@ -30,6 +31,10 @@ _SAME_LESION_MAX: Final = 0.7
 """Of the outlines' union, covered by only one of them: two that hardly meet are not one lesion that changed."""
 _COMPARED_SHORT_SIDE_PX: Final = 540
 """What registration and change were tested with; larger photos take longer and give no other answer."""
+
+
+Place = tuple[tuple[float, float], float]
+"""Where the lesion lies, x and y in pixels, and pixels per millimetre, as the card says."""
 
 
 class CardFinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,8 +122,8 @@ def change_finding(earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> Chan
     """
     (first, first_scale), (second, second_scale) = (_reduced(pixels) for pixels in (earlier, later))
     first, place = _without_card(first)
-    second, _ = _without_card(second)
-    registration = register(first, second)
+    second, later_place = _without_card(second)
+    registration = register(_without_lesion(first, place), _without_lesion(second, later_place))
     if registration is None:
         return None
     at_px, px_per_mm = place if place is not None else (None, None)
@@ -164,7 +169,7 @@ def _reduced(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX)), scale
 
 
-def _without_card(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[tuple[float, float], float] | None]:
+def _without_card(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Place | None]:
     """Paint the card over with the colour of the skin; return that, where the lesion lies in pixels, and the scale."""
     view = find_card(pixels)
     if view is None:
@@ -174,6 +179,21 @@ def _without_card(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[t
     ImageDraw.Draw(picture).polygon(_outline(view), fill=(int(skin[0]), int(skin[1]), int(skin[2])))
     x, y = view.picture_from_card(np.array([LESION_MM]))[0]
     return np.asarray(picture), ((float(x), float(y)), view.px_per_mm())
+
+
+def _without_lesion(pixels: NDArray[np.uint8], place: Place | None) -> NDArray[np.uint8]:
+    """Paint the lesion over with the colour of the skin around it: it is what may have changed, and would be fitted."""
+    height, width = pixels.shape[:2]
+    (x, y), px_per_mm = place or ((width / 2, height / 2), min(height, width) / FIELD_MM)
+    part, near_px = window((x, y), _WINDOW_MM * px_per_mm if place is not None else max(height, width), (height, width))
+    found = cut_out(pixels[part].astype(np.float32), near_px, px_per_mm)
+    if found is None or found[1] < _CONTRAST_MIN:
+        return pixels
+    painted = pixels.copy()
+    region = box_blur(found[0].astype(np.float32), max(2, min(height, width) // 40)) > 1e-3
+    rim = box_blur(region.astype(np.float32), max(2, min(height, width) // 60)) > 1e-3
+    painted[part][region] = np.median(pixels[part][rim & ~region], axis=0)
+    return painted
 
 
 def _outline(view: CardView) -> list[tuple[float, float]]:
