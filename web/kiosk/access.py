@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from appliance.records.errors import ForbiddenError
+from appliance.records.users import User
 from appliance.service.clinic import EMERGENCY_PERMISSIONS, Clinic
 from appliance.service.errors import FreshPinError, SignedOutError
 from web.kiosk.guard import Access, access_of
@@ -81,6 +82,17 @@ def require_fresh_pin(clinic: Clinic) -> None:
     """
     if not clinic.session.has_fresh_pin(clinic.clock.monotonic_s()):
         raise FreshPinError("Type your PIN once more.")
+
+
+def lead_now(clinic: Clinic) -> User:
+    """Return the lead at the screen, whose PIN was typed just now.
+
+    Raises:
+        FreshPinError: It was not.
+        SignedOutError, ForbiddenError: Nobody is there, or no lead.
+    """
+    require_fresh_pin(clinic)
+    return clinic.require("people")
 
 
 def _refusal(clinic: Clinic, access: Access) -> WerkzeugResponse | None:

@@ -11,11 +11,10 @@ from appliance.records import devices
 from appliance.records.devices import Device
 from appliance.records.errors import LockedError
 from appliance.records.store import RecordStore
-from appliance.records.users import User
 from appliance.service.clinic import Clinic
 from appliance.service.errors import NotFoundError
 from appliance.service.pairing import Pairing
-from web.kiosk.access import require_fresh_pin
+from web.kiosk.access import lead_now
 from web.kiosk.door_words import date_words
 from web.kiosk.guard import allow
 from web.lan.face import LanFace
@@ -63,7 +62,7 @@ def _add_acts(blueprint: Blueprint, clinic: Clinic, lan: LanFace) -> None:
     @blueprint.post("/api/devices/<device_id>/revoke")
     @allow("people")
     def revoke(device_id: str) -> Response:
-        lan.revoke(device_id, _lead(clinic))
+        lan.revoke(device_id, lead_now(clinic))
         return jsonify(go=DEVICES)
 
 
@@ -71,7 +70,7 @@ def _add_pairing(blueprint: Blueprint, clinic: Clinic, lan: LanFace, pairing: Pa
     @blueprint.post("/api/devices/offer")
     @allow("people")
     def offer() -> Response:
-        pairing.make_offer(_lead(clinic))
+        pairing.make_offer(lead_now(clinic))
         return jsonify(go=PAIRING)
 
     @blueprint.get(PAIRING)
@@ -106,7 +105,7 @@ def _add_pairing(blueprint: Blueprint, clinic: Clinic, lan: LanFace, pairing: Pa
     @blueprint.post("/api/devices/asking/<asking_id>/approve")
     @allow("people")
     def approve(asking_id: str) -> Response:
-        pairing.approve(asking_id, _store(clinic), _lead(clinic))
+        pairing.approve(asking_id, _store(clinic), lead_now(clinic))
         return jsonify(go=DEVICES)
 
     @blueprint.post("/api/devices/asking/<asking_id>/refuse")
@@ -140,11 +139,6 @@ def _code(text: str) -> str:
     """Draw a QR code as an SVG element that takes the size of its place."""
     made = segno.make(text, error="m", micro=False)
     return made.svg_inline(omitsize=True, border=3, dark="#000", light="#fff", svgclass="code", lineclass=None)
-
-
-def _lead(clinic: Clinic) -> User:
-    require_fresh_pin(clinic)
-    return clinic.require("people")
 
 
 def _store(clinic: Clinic) -> RecordStore:

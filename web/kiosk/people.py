@@ -7,9 +7,9 @@ from flask import Blueprint, Response, jsonify, render_template
 
 from appliance.records.errors import LockedError
 from appliance.records.people import People
-from appliance.records.users import Role, User
+from appliance.records.users import Role
 from appliance.service.clinic import Clinic
-from web.kiosk.access import require_fresh_pin
+from web.kiosk.access import lead_now
 from web.kiosk.door import tiles
 from web.kiosk.door_words import ROLE_WORDS
 from web.kiosk.guard import allow
@@ -76,35 +76,30 @@ def _add_acts(blueprint: Blueprint, clinic: Clinic) -> None:
     @blueprint.post("/api/people")
     @allow("people")
     def add() -> Response:
-        lead, asked = _lead(clinic), decoded(_AddRequest)
+        lead, asked = lead_now(clinic), decoded(_AddRequest)
         _people(clinic).add(asked.name, asked.role, asked.pin, lead)
         return jsonify(go="/people")
 
     @blueprint.post("/api/people/<user_id>/role")
     @allow("people")
     def change_role(user_id: str) -> Response:
-        lead, asked = _lead(clinic), decoded(_RoleRequest)
+        lead, asked = lead_now(clinic), decoded(_RoleRequest)
         _people(clinic).change_role(user_id, asked.role, lead)
         return _done(clinic, user_id)
 
     @blueprint.post("/api/people/<user_id>/pin")
     @allow("people")
     def reset_pin(user_id: str) -> Response:
-        lead, asked = _lead(clinic), decoded(_PinRequest)
+        lead, asked = lead_now(clinic), decoded(_PinRequest)
         _people(clinic).reset_pin(user_id, asked.pin, lead)
         return jsonify(go="/people")
 
     @blueprint.post("/api/people/<user_id>/remove")
     @allow("people")
     def remove(user_id: str) -> Response:
-        lead = _lead(clinic)
+        lead = lead_now(clinic)
         _people(clinic).remove(user_id, lead)
         return _done(clinic, user_id)
-
-
-def _lead(clinic: Clinic) -> User:
-    require_fresh_pin(clinic)
-    return clinic.require("people")
 
 
 def _people(clinic: Clinic) -> People:
