@@ -164,15 +164,15 @@ def test_lesion_that_grew_is_laid_over_by_the_skin_and_not_by_itself(turn_deg: f
     assert finding.area_ratio == pytest.approx((75 / 60) ** 2, rel=0.06)
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", [1, 2, 5])
 def test_other_skin_with_a_lesion_in_the_same_place_is_not_compared(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lesion alone would lie over another one: most of these are taken for the same by registration alone."""
     first, _ = seen(skin_with_lesion(60))
     pixels = np.asarray(photo())
-    turned = (pixels, pixels[::-1], pixels[:, ::-1], pixels[::-1, ::-1])[number % 4]
-    other = np.roll(turned, (137 * (number + 1), 211 * (number + 1)), (0, 1))
+    mirrored = pixels[::-1] if number % 2 else pixels[:, ::-1]  # no turn makes a mirrored skin the same
+    other = np.roll(mirrored, (137 * (number + 1), 211 * (number + 1)), (0, 1))
     monkeypatch.setattr("test_imaging_registration.photo", lambda: Image.fromarray(other))
     second, _ = seen(skin_with_lesion(60), turn_deg=25.0 * number, seed=3)
     assert change_finding(first, second) is None
