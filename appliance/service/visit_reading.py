@@ -16,7 +16,7 @@ from appliance.records.content import (
 )
 from appliance.records.errors import MissingError
 from appliance.records.looking import note_read
-from appliance.records.search import Visit
+from appliance.records.search import Hit, Visit
 from appliance.records.store import RecordStore
 from appliance.records.users import User
 from appliance.service.patients import PhotoSeen, photos_seen
@@ -60,7 +60,10 @@ class Day:
 class VisitRead:
     """One visit, to read."""
 
-    line: DayLine
+    encounter_id: str
+    person: Person
+    at: datetime
+    is_date_confirmed: bool
     reason: str
     photos: tuple[PhotoSeen, ...]
     impressions: tuple[str, ...]
@@ -82,12 +85,14 @@ class VisitReading:
             LockedError: The records are locked.
         """
         moment = self._store.now()
-        newest = sorted(self._store.visits(), key=lambda visit: visit.sequence, reverse=True)
+        # From the index in memory: a phone must not have the whole table read, which the kiosk waits for.
+        hits = self._store.find("", VISITS_MAX)
+        newest = sorted(((visit, hit) for hit in hits for visit in hit.visits), key=_sequence, reverse=True)
         if not moment.is_confirmed:
-            return Day(visits=tuple(self._line(visit) for visit in newest[:RECENT]), is_today=False)
+            return Day(visits=tuple(self._line(*one) for one in newest[:RECENT]), is_today=False)
         today = moment.at.astimezone().date()
-        found = [visit for visit in newest[:VISITS_MAX] if _at(visit).astimezone().date() == today]
-        return Day(visits=tuple(self._line(visit) for visit in found), is_today=True)
+        found = [one for one in newest[:VISITS_MAX] if _at(one[0]).astimezone().date() == today]
+        return Day(visits=tuple(self._line(*one) for one in found), is_today=True)
 
     def visit(self, encounter_id: str, user: User, device_id: str) -> VisitRead:
         """Open one visit, and note who read it and where.
@@ -99,14 +104,15 @@ class VisitReading:
             StorageFailedError: The disk failed.
         """
         user.require("read")
-        found = next((visit for visit in self._store.visits() if visit.encounter_id == encounter_id), None)
-        if found is None:
-            raise MissingError("There is no such visit.")
         encounter = self._store.get(EncounterContent, encounter_id)
+        subject_id = str(encounter.parents["subject_id"])
         impressions = self._store.of(NurseImpressionContent, encounter_id=encounter_id)
         decisions = self._store.of(DecisionContent, encounter_id=encounter_id)
         read = VisitRead(
-            line=self._line(found),
+            person=in_words(subject_id, self._store.get(SubjectContent, subject_id).content),
+            encounter_id=encounter_id,
+            at=encounter.recorded_at,
+            is_date_confirmed=encounter.is_date_confirmed,
             reason=encounter.content.reason,
             photos=photos_seen(self._store, encounter),
             impressions=tuple(
@@ -140,10 +146,10 @@ class VisitReading:
             self._noted.clear()
         self._noted.add((user.user_id, encounter_id, device_id))
 
-    def _line(self, visit: Visit) -> DayLine:
+    def _line(self, visit: Visit, hit: Hit) -> DayLine:
         return DayLine(
             encounter_id=visit.encounter_id,
-            person=in_words(visit.subject_id, self._store.get(SubjectContent, visit.subject_id).content),
+            person=in_words(hit.subject_id, hit.subject),
             at=_at(visit),
             is_date_confirmed=visit.is_date_confirmed,
             photos=len(self._store.clear_rows(CapturedImageContent, encounter_id=visit.encounter_id)),
@@ -152,6 +158,10 @@ class VisitReading:
 
 def _said(urgency: str | None, words: str) -> str:
     return ": ".join(part for part in (URGENCY_WORDS.get(urgency or "", ""), words) if part) or "not stated"
+
+
+def _sequence(one: tuple[Visit, Hit]) -> int:
+    return one[0].sequence
 
 
 def _at(visit: Visit) -> datetime:
