@@ -130,6 +130,7 @@ def type_back(shown: Screen, step: str) -> None:
     page = shown.page
     words = [word.inner_text() for word in page.locator(".secret-words b").all()]
     page.locator(".bar .is-primary").tap()
+    page.wait_for_selector("#word-keys .key")
     for number, word in enumerate(words, 1):
         expect(page.locator("#word-number")).to_have_text(str(number))
         if number == 2 and step != "sheet-2":

@@ -316,11 +316,11 @@ def test_a_disk_that_takes_no_writes_opens_by_the_phrase(door: Door, monkeypatch
     assert (let_in.status_code, door.kiosk.clinic.state) == (200, "open")
     home = door.kiosk.get("/").text
     assert "The disk takes no writes." in home
-    assert "they are not kept" in home
-    before = door.box.store.photo_ids()
-    path = door.kiosk.photograph()
-    assert door.kiosk.get(path).status_code == 200
-    assert door.box.store.photo_ids() == before
+    # No photo could be kept, so nobody takes any without a PIN either.
+    door.kiosk.form("/lock")
+    assert "Photos without a PIN" not in door.kiosk.get("/sign-in").text
+    assert door.kiosk.form("/emergency").location == "/"
+    assert door.kiosk.clinic.session.state == "locked"
 
 
 def test_the_phrase_is_no_way_around_a_pin_while_guesses_can_be_counted(door: Door) -> None:

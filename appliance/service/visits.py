@@ -72,8 +72,7 @@ class Visits:
         self.has_records = has_records
         self.operator = operator
         self.photos = RecordCaptureStore(records, operator)
-        # On a disk that takes no writes photos can still be taken and looked at, as without any records.
-        self.captures = CapturesWhereverTheyGo(self.photos, lambda: has_records() and not records().is_read_only)
+        self.captures = CapturesWhereverTheyGo(self.photos, has_records)
         self.answers = RecordAnswers(records)
         self.lesions = Lesions(records, operator, self.photos)
         self.earlier = RecordEarlierPhotos(records, operator, self.photos)

@@ -61,7 +61,6 @@ def tell_templates(app: Flask, clinic: Clinic | None) -> None:
             "idle_s": clinic.session.idle_s,
             "run": clinic.run,
             "notices": notices(clinic),
-            "is_kept": clinic.store is not None and not clinic.store.is_read_only,
             "demonstration": clinic.demonstration,
         }
         return {"door": view}
@@ -167,7 +166,8 @@ def _add_emergency_routes(door: Blueprint, clinic: Clinic, station: Station) -> 
     @door.post("/emergency")
     @allow("nobody-signed-in")
     def emergency() -> WerkzeugResponse:
-        if clinic.state == "first-run" or (is_this_browser(clinic) and clinic.session.state == "active"):
+        is_unkept = clinic.store is not None and clinic.store.is_read_only
+        if is_unkept or clinic.state == "first-run" or (is_this_browser(clinic) and clinic.session.state == "active"):
             return redirect(url_for("pages.home"), HTTPStatus.SEE_OTHER)
         token = clinic.begin_emergency()
         encounter = station.open_encounter()

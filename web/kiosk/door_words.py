@@ -36,7 +36,7 @@ def notices(clinic: Clinic) -> list[Notice]:
         return [*found, _alarm(UNKEPT)] if clinic.is_emergency else found
     found = _of_the_disk(clinic.opening, store)
     if clinic.is_emergency:
-        return found if store.is_read_only else [*found, Notice(sentence=EMERGENCY)]
+        return [*found, Notice(sentence=EMERGENCY)]
     if not store.is_unlocked:
         found.append(Notice(sentence=LOCKED, url="/unlock", label="Type the phrase"))
     if not store.is_read_only and not store.now().is_confirmed:
@@ -48,8 +48,6 @@ def _of_the_disk(opening: "Opening", store: "RecordStore") -> list[Notice]:
     found: list[Notice] = []
     if opening.state == "read-only" or opening.photos_missing:
         found.append(_alarm(f"{opening.found} {opening.action}"))
-    if store.is_read_only:
-        found.append(_alarm(UNKEPT))
     if count := len(store.damaged_subjects):
         found.append(_alarm(f"{count} records of patients do not open. Restore the newest backup."))
     if action := store.space().action:
