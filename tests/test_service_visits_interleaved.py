@@ -60,6 +60,7 @@ class Ward(RuleBasedStateMachine):
         self.subjects = [self.box.store.add(SubjectContent(pseudonym=f"P{n}"), None).record_ids[0] for n in range(2)]
         self.sit()
         self.clinic.begin(self.nurses[0])
+        self.open_visit(1)
 
     def sit(self) -> None:
         clock = ManualClock()
@@ -92,9 +93,11 @@ class Ward(RuleBasedStateMachine):
         self.clinic.lock()
 
     @precondition(is_somebody_there)
-    @rule()
-    def open_visit(self) -> None:
+    @rule(frames=st.integers(0, 2))
+    def open_visit(self, frames: int = 0) -> None:
         self.station.open_encounter()
+        for _ in range(frames):
+            self.shoot(1, late=False)
 
     @precondition(has_visit)
     @rule()
