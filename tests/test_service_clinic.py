@@ -281,6 +281,22 @@ def test_the_phrase_is_guessed_slowly(desk: Desk) -> None:
     assert (desk.state(), desk.box.store.is_unlocked) == ("signed-out", False)
 
 
+def test_guesses_at_the_sign_in_screen_do_not_keep_the_nurse_waiting(desk: Desk) -> None:
+    unlocking = Unlocking(desk.clinic)
+    desk.box.store.lock()
+    for wrong in range(6):
+        with pytest.raises(WrongSecretError):
+            unlocking.reset_lead_pin(desk.lead_id, "babab babab babab babab", "918273")
+        desk.clock.passed_s += 2.0**wrong
+    with pytest.raises(WrongSecretError):
+        unlocking.reset_lead_pin(desk.lead_id, "babab babab babab babab", "918273")
+    with pytest.raises(ThrottledError):
+        unlocking.reset_lead_pin(desk.lead_id, desk.box.made.phrase, "918273")
+    desk.nurse_signs_in()
+    unlocking.unlock(desk.box.made.phrase)
+    assert desk.state() == "open"
+
+
 def test_a_lead_who_is_closed_out_comes_back_by_a_sheet(desk: Desk) -> None:
     unlocking, people = Unlocking(desk.clinic), desk.clinic.people
     assert people is not None

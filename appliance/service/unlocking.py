@@ -23,13 +23,15 @@ class Unlocking:
     def __init__(self, clinic: Clinic) -> None:
         self._clinic = clinic
         self._lock = threading.Lock()
-        self._wrong = 0
-        self._next_s = 0.0
+        # Counted apart: whoever guesses at the sign-in screen must not keep the nurse from opening the records.
+        self._guesses = {True: (0, 0.0), False: (0, 0.0)}
+        """How many were wrong in a row and when the next one is looked at, by whether somebody is signed in."""
 
     @property
     def wait_s(self) -> float:
-        """Seconds until the next guess is looked at."""
-        return max(0.0, self._next_s - self._clinic.clock.monotonic_s())
+        """Seconds until the next guess is looked at, for whoever is at the screen."""
+        _, next_s = self._guesses[self._clinic.user is not None]
+        return max(0.0, next_s - self._clinic.clock.monotonic_s())
 
     def unlock(self, typed: str) -> None:
         """Open the records for reading; takes about a second, and some more with many subjects.
@@ -117,12 +119,12 @@ class Unlocking:
 
         if (wait_s := self.wait_s) > 0:
             raise ThrottledError(f"Too many wrong phrases; try again in {int(wait_s) + 1} seconds.", wait_s)
-        secret = typed_secret(typed)
+        secret, whose = typed_secret(typed), self._clinic.user is not None
         try:
             self._store().open_slot(secret)
         except WrongSecretError:
-            self._wrong += 1
-            self._next_s = self._clinic.clock.monotonic_s() + min(2.0 ** (self._wrong - 1), WAIT_MAX_S)
+            wrong = self._guesses[whose][0] + 1
+            self._guesses[whose] = (wrong, self._clinic.clock.monotonic_s() + min(2.0 ** (wrong - 1), WAIT_MAX_S))
             raise
-        self._wrong = 0
+        self._guesses[whose] = (0, 0.0)
         return secret
