@@ -23,7 +23,7 @@ from appliance.records.opening import open_records
 
 logger = logging.getLogger(__name__)
 
-KILLS = 6
+KILLS = 4
 KILLS_SLOW = 1000
 LONGEST_S = 0.5
 
