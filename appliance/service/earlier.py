@@ -23,6 +23,8 @@ class EarlierPhoto:
     media_type: MediaType
     captured_at: datetime
     """UTC."""
+    is_date_confirmed: bool = True
+    """Whether the box's date could be believed then."""
     shot: ShotKind
     is_same_visit: bool = False
     """Whether it is only the photo that is being taken again."""

@@ -57,6 +57,7 @@ class RecordEarlierPhotos:
                 content=content,
                 media_type=record.content.media_type,
                 captured_at=datetime.fromisoformat(record.content.captured_at),
+                is_date_confirmed=record.is_date_confirmed,
                 shot=shot,
             )
         return None

@@ -5,12 +5,14 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, render_template, url_for
 
 from appliance.imaging.findings import ChangeFinding
+from appliance.service.earlier import EarlierPhoto
 from appliance.service.errors import NotFoundError
 from appliance.service.measuring import Comparison
 from appliance.service.measuring_words import NO_DIAMETER, card_rows, change_rows, change_sentence
 from appliance.service.shot_list import SHOTS
 from appliance.service.station import Station
 from appliance.types import CapturedImage
+from web.kiosk.dates import day_words
 from web.kiosk.guard import allow
 
 
@@ -60,7 +62,7 @@ def _add_change_routes(measures: Blueprint, station: Station) -> None:
             title=_title(image),
             image_url=url_for("pages.image", capture_id=capture_id),
             earlier_url=url_for("measures.compared", encounter_id=encounter_id, capture_id=capture_id),
-            earlier_on=comparison.earlier.captured_at.date().isoformat(),
+            earlier_on=_day(comparison.earlier),
             state_url=url_for("measures.change_state", encounter_id=encounter_id, capture_id=capture_id),
             told=_told(comparison),
         )
@@ -91,6 +93,10 @@ def _comparison(station: Station, capture_id: str) -> Comparison:
     if comparison is None:
         raise NotFoundError("There is no earlier photo of this view to compare with.")
     return comparison
+
+
+def _day(earlier: EarlierPhoto) -> str:
+    return day_words(earlier.captured_at, is_confirmed=earlier.is_date_confirmed)
 
 
 def _title(image: CapturedImage) -> str:
