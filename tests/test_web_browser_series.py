@@ -229,5 +229,7 @@ def test_earlier_photo_lies_over_the_live_one_and_the_change_is_shown(browser: B
             page.locator(".photo img").nth(1).evaluate("image => image.decode().then(() => image.naturalWidth)") == 960
         )
         assert_fits(shown, "series-card")
-        (image,) = rig.station.captures.images(rig.station.captures.current.encounter_id)  # type: ignore[union-attr]
+        current = rig.station.captures.current
+        assert current is not None
+        (image,) = rig.station.captures.images(current.encounter_id)
         assert b"frame " in image.content[:40], "the photo is the camera's"
