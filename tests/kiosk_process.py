@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
@@ -125,23 +125,32 @@ def write_settings(folder: Path, records: Path, pictures: Path) -> Path:
 
 
 @contextmanager
-def station_process(settings: Path, *, before: str = "") -> Iterator[StationProcess]:
-    """Run the station until the block ends; `before` is Python that spoils it for a control."""
-    code = f"{before}\nfrom appliance.cli import main\nmain()"
-    command = [sys.executable, "-c", code, "serve", "--config", str(settings), "--port", "0"]
+def announced(
+    command: Sequence[str], *, ending: signal.Signals = signal.SIGTERM
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a command that prints the address it serves, until the block ends; gives the process and the address."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         found = re.search(r"http://\S+", line)
         assert found is not None, f"{line!r} {process.communicate(timeout=END_S)[1]}"
-        yield StationProcess(process=process, url=found[0])
+        yield process, found[0]
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(ending)
         try:
             process.communicate(timeout=END_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             raise
+
+
+@contextmanager
+def station_process(settings: Path, *, before: str = "") -> Iterator[StationProcess]:
+    """Run the station until the block ends; `before` is Python that spoils it for a control."""
+    code = f"{before}\nfrom appliance.cli import main\nmain()"
+    command = [sys.executable, "-c", code, "serve", "--config", str(settings), "--port", "0"]
+    with announced(command) as (process, url):
+        yield StationProcess(process=process, url=url)

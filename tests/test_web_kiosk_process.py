@@ -2,19 +2,18 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kiosk_process import announced
 from kiosk_station import picture_folder
 from scripted_engine import EngineProcess
 
@@ -28,26 +27,9 @@ START_S = 60.0
 END_S = 15.0
 
 
-@contextmanager
-def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
     """Start a command of ours; gives the process and the address it prints."""
-    command = [sys.executable, "-m", "appliance", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found is not None, f"{line!r} {process.communicate(timeout=END_S)[1]}"
-        yield process, found[0]
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
+    return announced([sys.executable, "-m", "appliance", *arguments], ending=signal.SIGINT)
 
 
 def state_of(url: str) -> dict[str, Any]:
@@ -129,16 +111,8 @@ def test_station_without_the_extra_records_still_serves(tmp_path: Path) -> None:
     pictures.mkdir()
     shown = str(picture_folder(pictures))
     command = [sys.executable, "-c", WITHOUT_RECORDS, "serve", "--port", "0", "--pictures", shown]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found is not None, process.communicate(timeout=END_S)[1]
-        with urllib.request.urlopen(found[0], timeout=5) as answer:  # noqa: S310 - it is ours
-            assert "Nothing is stored" in answer.read().decode()
-    finally:
-        process.terminate()
-        process.communicate(timeout=END_S)
+    with announced(command) as (_, url), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - it is ours
+        assert "Nothing is stored" in answer.read().decode()
 
 
 def test_port_that_is_taken_is_refused_and_the_demonstration_takes_the_next() -> None:
