@@ -6,6 +6,7 @@ input (q, k, v; gate, up) become one matrix by standing below each other.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal, Protocol
 
 import numpy as np
@@ -81,14 +82,13 @@ def store_matrix(data: ExternalDataFile, name: str, parts: Sequence[Rows], preci
         StorageError: The file cannot be written.
     """
     rows, columns = sum(part.shape[0] for part in parts), parts[0].shape[1]
-    chunks = (chunk for part in parts for chunk in part.row_chunks())
+    sample, chunks = _sampled(parts)
     if precision not in _BITS:
         dtype = np.float16 if precision == "float16" else np.float32
         values = data.store(name, (rows, columns), (chunk.astype(dtype, copy=False) for chunk in chunks))
         return StoredMatrix(rows=rows, columns=columns, precision=precision, values=values)
     bits = _BITS[precision]
-    # Of every part: q, k and v, or gate and up, may be distributed differently.
-    block_size = block_size_for(np.concatenate([next(part.row_chunks())[:_SAMPLE_ROWS] for part in parts]), bits)
+    block_size = block_size_for(sample, bits)
     blocks = -(-columns // block_size)
     scales: list[NDArray[np.float32]] = []
 
@@ -103,6 +103,14 @@ def store_matrix(data: ExternalDataFile, name: str, parts: Sequence[Rows], preci
     return StoredMatrix(
         rows=rows, columns=columns, precision=precision, values=values, scales=stored_scales, block_size=block_size
     )
+
+
+def _sampled(parts: Sequence[Rows]) -> tuple[NDArray[np.float32], Iterator[NDArray[np.float32]]]:
+    """Return some rows of every part (q, k and v may be distributed differently), and all rows, each read once."""
+    readers = [part.row_chunks() for part in parts]
+    firsts = [next(reader) for reader in readers]
+    sample = np.concatenate([first[:_SAMPLE_ROWS] for first in firsts])
+    return sample, chain.from_iterable(chain([first], reader) for first, reader in zip(firsts, readers, strict=True))
 
 
 def add_linear(builder: GraphBuilder, name: str, value: str, matrix: StoredMatrix, bias: str = "") -> str:
