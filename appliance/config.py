@@ -196,5 +196,5 @@ def load_config(path: Path | None) -> Config:
         raise ConfigurationError(f"The settings file {path} cannot be read: {error.strerror}.") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"The settings file {path} is refused: {error}.") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The settings file {path} is not TOML: {error}.") from error

@@ -178,5 +178,5 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _decode(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EngineUnavailableError("What answers at the engine's address is not an engine.") from error

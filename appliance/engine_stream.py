@@ -23,6 +23,8 @@ from appliance.medgemma.generation import Generation, Piece, TokenLogprob
 ENGINE_GONE: Final = "The engine is not running."
 _LINE_MAX_BYTES: Final = 16 << 20
 """The last chunk lists every token of the longest context."""
+_BROKEN: Final = (OSError, http.client.HTTPException, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading a stream that is cut, or no engine's, raises."""
 _WAITING: Final = re.compile(rb": waiting, ([0-9]{1,4}) before you")
 
 
@@ -124,7 +126,7 @@ class GenerationStream:
             yield from self._items_of_lines()
         except TimeoutError as error:
             raise EngineUnavailableError("The engine has stopped answering.") from error
-        except (OSError, http.client.HTTPException, msgspec.DecodeError, RecursionError) as error:
+        except _BROKEN as error:
             if not self._is_closed:
                 raise EngineUnavailableError("The engine died before the answer was complete.") from error
 
@@ -157,7 +159,7 @@ def raise_refusal(status: int, body: bytes) -> None:
         return
     try:
         refusal = msgspec.json.decode(body, type=_Chunk).error
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         refusal = None
     _raise(status, refusal or _Refusal(message=f"The engine answers with HTTP status {status}."))
 

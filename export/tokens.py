@@ -98,7 +98,7 @@ def read_token_ids(folder: Path) -> dict[str, int]:
         tokenizer = msgspec.json.decode(path.read_bytes(), type=_Tokenizer)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} has no {TOKENIZER_FILE}; other tokenizer files are not read.") from error
-    except (msgspec.DecodeError, OSError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
         raise CheckpointError(f"{path} is not a tokenizer: {error}.") from error
     vocabulary = tokenizer.model.vocab
     if isinstance(vocabulary, list):

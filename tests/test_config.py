@@ -45,6 +45,13 @@ def test_a_wrong_setting_is_refused_by_name(tmp_path: Path, text: str, named: st
     assert str(path) in str(caught.value)
 
 
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dermstation.toml"
+    path.write_bytes(b'[station]\nname = "\xff"\n')
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        load_config(path)
+
+
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: No such file or directory"):
         load_config(tmp_path / "absent.toml")

@@ -62,6 +62,10 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
     "extra hidden file": (lambda bundle: (bundle / ".hidden").write_text(""), "holds .hidden"),
     "extra folder": (lambda bundle: (bundle / "more").mkdir(), "holds more"),
     "no manifest": (lambda bundle: (bundle / "bundle.json").unlink(), "bundle.json is missing"),
+    "manifest is no text": (
+        lambda bundle: (bundle / "bundle.json").write_bytes(b'{"name": "\xff"}'),
+        "not a bundle description",
+    ),
     "manifest is no JSON": (lambda bundle: (bundle / "bundle.json").write_text("{"), "not a bundle description"),
     "manifest is huge": (lambda bundle: (bundle / "bundle.json").write_bytes(b" " * (5 << 20)), "larger than"),
     "manifest is a folder": (

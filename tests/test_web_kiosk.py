@@ -194,7 +194,9 @@ def test_event_stream_resumes_after_the_last_event_seen(client: FlaskClient, tok
     assert rest == [event for event in events if event[0] > middle]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"question": 5}', b'{"question": ""}', b'{"question": "?", "x": 1}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"question": 5}', b'{"question": "\xff"}', b'{"question": ""}', b'{"question": "?", "x": 1}']
+)
 def test_broken_question_is_refused_in_one_sentence(client: FlaskClient, token: str, body: bytes) -> None:
     links = kept(client, token)
     answer = client.post(f"/api/captures/{links['capture_id']}/questions", data=body, headers={CSRF_HEADER: token})

@@ -200,7 +200,7 @@ def read_bundle(path: Path) -> Bundle:
     content = _read_manifest(path)
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path / MANIFEST_NAME} is not a bundle description: {error}.") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise BundleError(

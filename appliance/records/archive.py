@@ -169,7 +169,7 @@ def _read_header(path: Path) -> tuple[Header, int]:
             raise ArchiveError(f"{path.name} is no backup of this kind of station.")
         try:
             return msgspec.json.decode(file.read(size), type=Header), len(start) + size
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArchiveError(_DAMAGED) from error
 
 
@@ -196,7 +196,7 @@ def members(archive: OpenedArchive) -> Iterator[tuple[str, int, IO[bytes]]]:
                     yield info.name, info.size, io.BytesIO(content)
                 else:
                     yield info.name, info.size, file
-    except (tarfile.TarError, msgspec.DecodeError, TamperedError, EOFError) as error:
+    except (tarfile.TarError, msgspec.DecodeError, UnicodeDecodeError, TamperedError, EOFError) as error:
         raise ArchiveError(_DAMAGED) from error
     if expected is None or seen != {MANIFEST_NAME, *expected}:
         raise ArchiveError("This backup lacks files that it names; use another one.")

@@ -18,5 +18,5 @@ def decoded(kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(request.get_data(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PromptError(f"The request is not understood: {error}.") from error
