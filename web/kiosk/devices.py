@@ -23,6 +23,8 @@ from web.lan.pairing_pages import PAIR
 DEVICES: Final = "/devices"
 PAIRING: Final = "/devices/pairing"
 _PAIRS_A_LINE: Final = 8
+_QUIET_MODULES: Final = 3
+"""Light border, in modules; the page around it is light too. Source: ISO/IEC 18004, 6.3.8, asks for four in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,14 @@ class DeviceTile:
     device_id: str
     name: str
     hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QrCode:
+    """A code to draw: `path` covers the dark modules of a square of `modules` units."""
+
+    modules: int
+    path: str
 
 
 def create_devices(clinic: Clinic, lan: LanFace | None) -> Blueprint:
@@ -135,10 +145,11 @@ def _tiles(clinic: Clinic, lan: LanFace | None) -> list[DeviceTile]:
     ]
 
 
-def _code(text: str) -> str:
-    """Draw a QR code as an SVG element that takes the size of its place."""
-    made = segno.make(text, error="m", micro=False)
-    return made.svg_inline(omitsize=True, border=3, dark="#000", light="#fff", svgclass="code", lineclass=None)
+def _code(text: str) -> QrCode:
+    """Draw a QR code with its quiet zone, one module a unit."""
+    rows = [bytes(row) for row in segno.make(text, error="m", micro=False).matrix_iter(border=_QUIET_MODULES)]
+    dark = (f"M{x} {y}h1v1h-1z" for y, row in enumerate(rows) for x, is_dark in enumerate(row) if is_dark)
+    return QrCode(modules=len(rows), path="".join(dark))
 
 
 def _store(clinic: Clinic) -> RecordStore:

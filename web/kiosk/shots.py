@@ -1,9 +1,9 @@
 """The shot list, the light and the earlier photo as the capture screen's script asks for them."""
 
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
-from flask import Blueprint, Response, get_template_attribute, jsonify, url_for
+from flask import Blueprint, Response, jsonify, render_template, url_for
 
 from appliance.service.errors import NotFoundError
 from appliance.service.lamp import Lamp
@@ -13,8 +13,6 @@ from appliance.service.station import Station
 from appliance.types import CapturedImage, Light, RetakeReason, shot_kind_of
 from web.kiosk.guard import allow
 from web.kiosk.requests import decoded
-
-_PANEL: Final = "kiosk/shots.html"
 
 
 class _ChooseRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,6 +40,12 @@ def _add_list_routes(shots: Blueprint, station: Station) -> None:
     @allow("capture")
     def panel(encounter_id: str) -> Response:
         return jsonify(_drawn(station, encounter_id))
+
+    @shots.get("/api/encounters/<encounter_id>/shots.html")
+    @allow("capture")
+    def rows(encounter_id: str) -> str:
+        """Draw the list as a document: the browser parses it as any page, and the script makes no markup from text."""
+        return render_template("kiosk/shots_drawn.html", view=_view(station, encounter_id))
 
     @shots.post("/api/encounters/<encounter_id>/shots/<kind>")
     @allow("capture")
@@ -130,15 +134,20 @@ def lamp_view(station: Station) -> dict[str, Any] | None:
     return _light(station.lamp) if station.lamp is not None else None
 
 
-def _drawn(station: Station, encounter_id: str) -> dict[str, Any]:
+def _view(station: Station, encounter_id: str) -> dict[str, Any]:
     view = panel_view(station, encounter_id)
-    if view is None or station.shots is None:
+    if view is None:
+        raise NotFoundError("This box has no list of photos.")
+    return view
+
+
+def _drawn(station: Station, encounter_id: str) -> dict[str, Any]:
+    view = _view(station, encounter_id)
+    if station.shots is None:
         raise NotFoundError("This box has no list of photos.")
     version, listed = station.shots.version, station.shots.of(encounter_id)
     return {
         "version": version,
-        "list": get_template_attribute(_PANEL, "shot_list")(view),
-        "photos": get_template_attribute(_PANEL, "photo_grid")(view),
         "count": len(view["photos"]),
         "now": now_view(station, listed, encounter_id),
         "assess_url": assess_url(listed, encounter_id, view),

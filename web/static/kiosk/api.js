@@ -32,6 +32,21 @@ export async function get(path, signal) {
   return answerOf(await reach(path, { signal, cache: "no-store" }));
 }
 
+/** GET a page of the box as a document, parsed as any page is; no script of it runs. */
+export function getPage(path) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", path);
+    request.responseType = "document";
+    request.onload = () => {
+      if (request.status === 200 && request.response !== null) resolve(request.response);
+      else reject(new ApiError(UNREACHABLE, request.status));
+    };
+    request.onerror = () => reject(new ApiError(UNREACHABLE, 0));
+    request.send();
+  });
+}
+
 /** Wait. */
 export function pause(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));

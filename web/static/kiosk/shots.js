@@ -1,7 +1,7 @@
 // The shot list: drawn by the box after each change; a touch chooses a shot, a taken one opens first.
 
 import { announce } from "./announce.js";
-import { get, post } from "./api.js";
+import { get, getPage, post } from "./api.js";
 import { Pager } from "./pager.js";
 import { showPanel } from "./views.js";
 
@@ -49,7 +49,8 @@ export class Shots extends EventTarget {
 
   async #act(ask) {
     try {
-      this.#draw(await ask());
+      const told = await ask();
+      this.#draw(told, await getPage(`/api/encounters/${this.#encounter}/shots.html`));
     } catch (error) {
       this.#tell("trouble", error.message);
     }
@@ -94,18 +95,18 @@ export class Shots extends EventTarget {
     this.#choose(this.#shown, { reason });
   }
 
-  #draw(drawn) {
+  #draw(told, page) {
     const before = this.#now;
-    this.#version = String(drawn.version);
-    this.#now = drawn.now;
-    replace(panel, drawn.list);
-    replace(grid, drawn.photos);
-    assess.hidden = drawn.assess_url === null;
-    assess.href = drawn.assess_url ?? "/";
-    document.getElementById("shots-count").textContent = `Photos: ${drawn.count}`;
+    this.#version = String(told.version);
+    this.#now = told.now;
+    replace(panel, page.querySelector("main"));
+    replace(grid, page.querySelector("aside"));
+    assess.hidden = told.assess_url === null;
+    assess.href = told.assess_url ?? "/";
+    document.getElementById("shots-count").textContent = `Photos: ${told.count}`;
     this.#dress();
-    if (before?.kind === drawn.now?.kind) return;
-    announce(drawn.now === null ? "All photos are taken." : `Next: ${drawn.now.words}, ${drawn.now.hint}`);
+    if (before?.kind === told.now?.kind) return;
+    announce(told.now === null ? "All photos are taken." : `Next: ${told.now.words}, ${told.now.hint}`);
   }
 
   /** What follows from the list: its pages, and which of the bar's buttons is the one to press. */
@@ -123,20 +124,18 @@ export class Shots extends EventTarget {
   }
 }
 
-/** Put new markup in place; pictures that are there already stay, and so does the focus. */
-function replace(root, markup) {
+/** Put what was drawn anew in place; pictures that are there already stay, and so does the focus. */
+function replace(root, drawn) {
   const focused = root.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
   const known = new Map([...root.querySelectorAll("img")].map((image) => [image.getAttribute("src"), image]));
-  const drawn = document.createElement("template");
-  drawn.innerHTML = markup;
-  for (const image of drawn.content.querySelectorAll("img")) {
+  for (const image of drawn.querySelectorAll("img")) {
     const old = known.get(image.getAttribute("src"));
     if (old !== undefined) {
       known.delete(image.getAttribute("src"));
       image.replaceWith(old);
     }
   }
-  root.replaceChildren(drawn.content);
+  root.replaceChildren(...drawn.childNodes);
   if (focused !== null) root.querySelector(focused)?.focus();
 }
 
