@@ -29,7 +29,8 @@ class Limits:
     requests_each_burst: float = 40.0
     answering: int = 8
     """Requests that the station works on at once."""
-    answering_each: int = 3
+    answering_each: int = 6
+    """As many as a browser sends at once: a page with photos must not lose some of them."""
     handshake_s: float = 5.0
     header_s: float = 5.0
     idle_s: float = 15.0
