@@ -7,7 +7,7 @@ PYTEST_FLAGS ?=
 PEERS  ?= build/peers
 BENCH_FLAGS ?=
 
-.PHONY: run test setup check rig lock bench bench-peers help clean
+.PHONY: run test setup check tpm rig lock bench bench-peers help clean
 
 run: $(VENV)/.run ## start the demonstration on loopback and print its address
 	@$(BIN)/dermstation demo
@@ -29,6 +29,9 @@ bench: $(VENV)/.dev ## measure this project beside its peers; without peers, the
 
 bench-peers: $(VENV)/.dev ## build and convert what make bench compares with (llama.cpp, a 4B checkpoint; 40 GB)
 	sh tests/benchmarks/peers/prepare.sh $(PEERS)
+
+tpm: $(VENV)/.run ## build what the box PIN needs into .venv (needs a C compiler, pkg-config and libtss2-dev)
+	$(PIP) install 'tpm2-pytss>=3'
 
 rig: $(VENV)/.dev ## fetch what the tests' virtual machine needs, then: make test PYTEST_FLAGS=--vm
 	@sh tests/debian-packages.sh rig/debian-packages.txt

@@ -28,6 +28,7 @@ ACTIONS: Final = frozenset({
     "pin-tried", "signed-in", "signed-out", "user-added", "user-changed", "pin-changed", "pin-reset",
     "device-paired", "device-revoked", "device-seen",
     "added", "changed", "read", "draft-discarded", "moved",
+    "fob-made", "fob-revoked", "chip-on", "chip-off",
     "exported", "printed", "erased", "backup-made", "restored", "drill",
 })  # fmt: skip
 ObjectState = tuple[str, str, int, str]

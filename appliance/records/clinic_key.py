@@ -1,7 +1,7 @@
 """The clinic's key pair: sealing needs the public half only, opening needs a secret that is not on the box.
 
-The private half lies wrapped in slots: under the clinic's phrase (Argon2id) and under each recovery sheet. A slot for
-a TPM or a key fob is one more `SlotKind` whose `WrappingKey` comes from that hardware; none is built yet.
+The private half lies wrapped in slots: under the clinic's phrase (Argon2id), under each recovery sheet, and, where the
+clinic wants them, under the key of each key fob and under one that the box's TPM gives out (`held_slots.py`).
 Source: RFC 9180 (HPKE) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM; RFC 9106 (Argon2id).
 """
 
@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from appliance.records.errors import TamperedError, WrongSecretError
 from appliance.records.words import key_from_sheet
 
-SlotKind = Literal["phrase", "recovery"]
+SlotKind = Literal["phrase", "recovery", "fob", "tpm"]
+HELD_KEY_BYTES: Final = 32
 PHRASE_MIN_LETTERS: Final = 20
 """Four words of five letters, as made by `words.new_phrase`."""
 ARGON2_TIME_COST: Final = 3
@@ -33,10 +34,16 @@ ARGON2_LANES: Final = 4
 _KEY_BYTES: Final = 32
 _DATA_KEY_INFO: Final = b"dermstation data key v1"
 _SLOT_INFO: Final = b"dermstation key slot v1"
+_FITS_NONE: Final[dict[SlotKind, str]] = {
+    "phrase": "This is not the clinic's phrase.",
+    "recovery": "These words belong to no sheet of this box.",
+    "fob": "This key fob is not on this box's list; it opens nothing.",
+    "tpm": "Opening by the box's own chip was turned off, or made anew; type the clinic's phrase.",
+}
 
 
 class WrappingKey(Protocol):
-    """Where a slot's 32-byte wrapping key comes from: a phrase, a sheet, and later a TPM or a fob."""
+    """Where a slot's 32-byte wrapping key comes from: a phrase, a sheet, a key fob, the box's TPM."""
 
     @property
     def kind(self) -> SlotKind:
@@ -86,6 +93,18 @@ class SheetKey:
         )
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class HeldKey:
+    """32 random bytes that nobody types: from a key fob, or out of the box's TPM."""
+
+    key: bytes
+    kind: SlotKind
+
+    def derive(self, salt: bytes) -> bytes:
+        """Derive at once: 256 random bits need no stretching."""
+        return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=salt, info=_SLOT_INFO).derive(self.key)
+
+
 class KeySlot(msgspec.Struct, frozen=True, kw_only=True):
     """The clinic's private key, wrapped under one secret; safe to store and to copy."""
 
@@ -111,6 +130,8 @@ class OpenedSlot:
 
     private_key: X25519PrivateKey
     signing_public_key: Ed25519PublicKey
+    slot_id: str = ""
+    """Which it was; empty for a key that was just made."""
 
 
 def suite() -> hpke.Suite:
@@ -135,9 +156,9 @@ def open_key(private_key: X25519PrivateKey, sealed: bytes, identity: bytes) -> b
         raise TamperedError("A record's key does not open: it was changed, or belongs to another record.") from error
 
 
-def make_slot(opened: OpenedSlot, secret: WrappingKey) -> KeySlot:
-    """Wrap the clinic's private key under one more secret."""
-    salt, nonce, slot_id = os.urandom(16), os.urandom(12), secrets.token_hex(16)
+def make_slot(opened: OpenedSlot, secret: WrappingKey, slot_id: str | None = None) -> KeySlot:
+    """Wrap the clinic's private key under one more secret; the slot's id is random where none is given."""
+    salt, nonce, slot_id = os.urandom(16), os.urandom(12), slot_id or secrets.token_hex(16)
     content = msgspec.json.encode(
         _Secrets(
             private_key=opened.private_key.private_bytes_raw(),
@@ -166,10 +187,9 @@ def open_slots(slots: tuple[KeySlot, ...], secret: WrappingKey) -> OpenedSlot:
         return OpenedSlot(
             X25519PrivateKey.from_private_bytes(found.private_key),
             Ed25519PublicKey.from_public_bytes(found.signing_public_key),
+            slot.slot_id,
         )
-    raise WrongSecretError(
-        "This is not the clinic's phrase." if secret.kind == "phrase" else "These words belong to no sheet of this box."
-    )
+    raise WrongSecretError(_FITS_NONE[secret.kind])
 
 
 def new_clinic_key() -> tuple[OpenedSlot, Ed25519PrivateKey]:

@@ -13,6 +13,7 @@ from appliance.records.clinic_key import KeySlot
 from appliance.records.content import CapturedImageContent, Content
 from appliance.records.data_keys import stored_key
 from appliance.records.errors import DamagedError, ErasedError, MissingError, TamperedError
+from appliance.records.held_slots import HeldKind, HeldSlot, select_held
 from appliance.records.rows import Record, Row, all_rows, earlier_rows, open_row, select_rows
 from appliance.records.saving import Saver
 from appliance.records.search import Visit
@@ -125,10 +126,16 @@ class RecordReader:
         return bytes(found[0])
 
     def key_slots(self) -> tuple[KeySlot, ...]:
-        """Read the wrapped copies of the clinic's private key."""
+        """Read the copies of the clinic's private key under the phrase and the sheets; backups carry them."""
         with self._reading():
             found = self.saver.connection.execute("SELECT slot_id, kind, salt, wrapped FROM key_slot").fetchall()
         return tuple(KeySlot(slot_id=one[0], kind=one[1], salt=one[2], wrapped=one[3]) for one in found)
+
+    def held_slots(self, kind: HeldKind | None = None) -> tuple[HeldSlot, ...]:
+        """Read the copies under key fobs and the box's TPM, or under one of the two, the oldest first."""
+        with self._reading():
+            found = select_held(self.saver.connection)
+        return tuple(held for held in found if kind in {None, held.slot.kind})
 
     def clear_parent(self, kind: type[Content], record_id: str, column: str) -> str:
         """Read what a record belongs to by its clear column, locked or not; only opening it authenticates that.

@@ -16,8 +16,11 @@ from appliance.records import archive
 from appliance.records.blobs import BLOBS_NAME
 from appliance.records.clinic_key import WrappingKey
 from appliance.records.door import FileDoor
-from appliance.records.errors import ArchiveError, CannotOpenError
-from appliance.records.opening import RESTORING_SUFFIX, open_records
+from appliance.records.erased_list import erased_ids, keep_erased, read_erased
+from appliance.records.erasing import erase_again
+from appliance.records.errors import ArchiveError, CannotOpenError, RecordsError
+from appliance.records.held_slots import delete_all_held
+from appliance.records.opening import RESTORING_SUFFIX, SET_ASIDE_INFIX, open_records
 from appliance.records.pins import BOX_SECRET_NAME
 from appliance.records.store import RecordStore
 
@@ -125,7 +128,10 @@ def _check(beside: Path, secret: WrappingKey, manifest: archive.Manifest, clock:
 
 
 def _note(store: RecordStore, manifest: archive.Manifest) -> None:
-    store.note("restored", None, detail=f"from {manifest.sequence}")
+    # Key fobs that were revoked since the backup must not come back with it; the lead makes them anew.
+    store.note(
+        "restored", None, also=lambda connection, _: delete_all_held(connection), detail=f"from {manifest.sequence}"
+    )
 
 
 def _take_its_place(beside: Path, folder: Path, sequence: int) -> Path | None:

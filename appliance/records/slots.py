@@ -1,11 +1,21 @@
-"""Changing the secrets that open the records: a new phrase, a new recovery sheet in place of a lost one."""
+"""Changing what opens the records: a new phrase, new sheets for a lost one, key fobs and the box's TPM.
+
+The phrase and the sheets are replaced and never removed, so nobody is shut out by taking every other way away.
+"""
 
 import secrets
 import sqlite3
+from typing import Final
 
-from appliance.records.clinic_key import KeySlot, PhraseKey, SheetKey, WrappingKey, check_phrase, make_slot
+from appliance.records.clinic_key import HeldKey, KeySlot, PhraseKey, SheetKey, WrappingKey, check_phrase, make_slot
+from appliance.records.errors import MissingError, WrongSecretError
+from appliance.records.held_slots import HeldKind, HeldSlot, delete_held, insert_held
 from appliance.records.store import RecordStore
 from appliance.records.words import RECOVERY_BYTES, sheet_from_key
+
+HELD_NAME_MAX: Final = 40
+_ADDED: Final[dict[HeldKind, str]] = {"fob": "fob-made", "tpm": "chip-on"}
+_REMOVED: Final[dict[str, str]] = {"fob": "fob-revoked", "tpm": "chip-off"}
 
 
 def insert_slot(connection: sqlite3.Connection, slot: KeySlot, sequence: int) -> None:
@@ -56,3 +66,75 @@ def new_sheets(store: RecordStore, known: WrappingKey, operator_id: str, count: 
 
     store.note("sheet-changed", operator_id, also=replace)
     return sheets
+
+
+def check_held_name(store: RecordStore, name: str) -> str:
+    """Return the name of a new fob as it is kept.
+
+    Raises:
+        WrongSecretError: It is empty, too long, or taken.
+    """
+    kept = name.strip()
+    if not kept or len(kept) > HELD_NAME_MAX or not kept.isprintable():
+        raise WrongSecretError(f"A key fob needs a name of at most {HELD_NAME_MAX} letters.")
+    if any(held.name == kept for held in store.held_slots()):
+        raise WrongSecretError("There is a key fob of this name; give this one another.")
+    return kept
+
+
+def add_held_slot(
+    store: RecordStore,
+    known: WrappingKey,
+    key: HeldKey,
+    held_name: str,
+    operator_id: str | None,
+    *,
+    slot_id: str | None = None,
+    sealed: bytes = b"",
+) -> str:
+    """Let one more thing open the records; the phrase or a sheet is asked for. Returns the slot's id.
+
+    Args:
+        store: The records, locked or not.
+        known: The phrase, or a recovery sheet.
+        key: What the thing holds.
+        held_name: How it is called in the list.
+        operator_id: Who does it.
+        slot_id: Instead of a random one.
+        sealed: What the TPM gives the key out of.
+
+    Raises:
+        WrongSecretError: The known secret is neither the phrase nor a sheet.
+        NotSavedError: Nothing was changed.
+    """
+    slot = make_slot(store.open_slot(known), key, slot_id)
+    held = HeldSlot(slot=slot, name=held_name, sealed=sealed)
+    kind: HeldKind = "fob" if key.kind == "fob" else "tpm"
+
+    def write(connection: sqlite3.Connection, sequence: int) -> None:
+        if kind == "tpm":
+            # There is one chip: a new PIN takes the place of the old one.
+            connection.execute("DELETE FROM held_slot WHERE kind = 'tpm'")
+        insert_held(connection, held, sequence)
+
+    store.note(_ADDED[kind], operator_id, also=write, detail=slot.slot_id)
+    return slot.slot_id
+
+
+def remove_held_slot(store: RecordStore, slot_id: str, operator_id: str | None) -> HeldSlot:
+    """Let a fob, or the TPM, open this box no more; works locked. Returns what was removed.
+
+    Raises:
+        MissingError: There is no such slot.
+        NotSavedError: Nothing was changed; it still opens.
+    """
+    held = next((one for one in store.held_slots() if one.slot.slot_id == slot_id), None)
+    if held is None:
+        raise MissingError("It is not on the list any more.")
+    store.note(
+        _REMOVED[held.slot.kind],
+        operator_id,
+        also=lambda connection, _: delete_held(connection, slot_id),
+        detail=slot_id,
+    )
+    return held

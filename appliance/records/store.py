@@ -6,6 +6,7 @@ One object for the life of the process; every method may be called from any thre
 
 import logging
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -45,6 +46,8 @@ class RecordStore(RecordReader):
         """Under the saver's lock; screens use `find`."""
         self.damaged_subjects: tuple[str, ...] = ()
         """Ids of subjects that did not open at the last unlock; all others can be worked with."""
+        self.backing_up = threading.Lock()
+        """Held while a backup is written: nothing is erased meanwhile, for the stick would hold what is gone."""
         self._lock = lock
         self._is_closed = False
 
@@ -77,28 +80,30 @@ class RecordStore(RecordReader):
         return self.saver.has_failed
 
     def unlock(self, secret: WrappingKey, operator_id: str | None = None) -> Saved | None:
-        """Open the records with the clinic's phrase or a recovery sheet; takes about a second, and the index's time.
+        """Open the records with whatever opens them; takes up to a second, and the index's time.
 
         Returns:
             The receipt of its audit entry; None on a disk that is full or takes no writes, where reading must go on.
 
         Raises:
-            WrongSecretError: It is neither.
+            WrongSecretError: It fits no slot.
             TamperedError: The key that this box seals to is not the clinic's.
         """
-        opened = self.open_slot(secret)
+        held = tuple(one.slot for one in self.held_slots())
+        opened = open_slots((*self.key_slots(), *held), secret)
+        detail = f"{secret.kind} {opened.slot_id}" if secret.kind in {"fob", "tpm"} else secret.kind
         with self.saver.lock:
             self.saver.keyring.unlock(opened.private_key)
             damaged: list[str] = []
             self.index.rebuild(self.all_readable(SubjectContent, damaged), self.visits())
             self.damaged_subjects = tuple(damaged)
-            return self._noted_if_possible("unlocked", operator_id, secret.kind)
+            return self._noted_if_possible("unlocked", operator_id, detail)
 
     def open_slot(self, secret: WrappingKey) -> OpenedSlot:
-        """Open the clinic's private key without unlocking anything.
+        """Open the clinic's private key without unlocking anything, as before a secret is changed.
 
         Raises:
-            WrongSecretError: The secret fits no slot.
+            WrongSecretError: It is neither the phrase nor a sheet: a fob opens the records and changes no secret.
         """
         return open_slots(self.key_slots(), secret)
 
