@@ -16,11 +16,9 @@ from appliance.records import archive
 from appliance.records.blobs import BLOBS_NAME
 from appliance.records.clinic_key import WrappingKey
 from appliance.records.door import FileDoor
-from appliance.records.erased_list import erased_ids, keep_erased, read_erased
-from appliance.records.erasing import erase_again
-from appliance.records.errors import ArchiveError, CannotOpenError, RecordsError
+from appliance.records.errors import ArchiveError, CannotOpenError
 from appliance.records.held_slots import delete_all_held
-from appliance.records.opening import RESTORING_SUFFIX, SET_ASIDE_INFIX, open_records
+from appliance.records.opening import RESTORING_SUFFIX, open_records
 from appliance.records.pins import BOX_SECRET_NAME
 from appliance.records.store import RecordStore
 
