@@ -21,7 +21,9 @@ from appliance.records.content import (
 )
 from appliance.records.database import Durability
 from appliance.records.door import Door
+from appliance.records.erasing import erase_subject, plan_erasure
 from appliance.records.opening import open_records
+from appliance.records.saving import Saved
 from appliance.records.setup import SetUp, SetUpAnswers, complete, prepare
 from appliance.records.store import RecordStore, new_id
 from appliance.records.users import User, select_users
@@ -144,6 +146,12 @@ def visit(box: Box, mark: str, *, size: int = 2_000) -> Visited:
         box.lead.user_id,
     )
     return Visited(subject_id=subject_id, encounter_id=encounter_id, capture_id=capture_id, content=content)
+
+
+def erase(box: Box, subject_id: str, witness: User, *, lead: User | None = None) -> Saved:
+    """Erase somebody as two people at the screen do: by the plan that they saw."""
+    plan = plan_erasure(box.store, subject_id)
+    return erase_subject(box.store, subject_id, lead or box.lead, witness, reason="asked-for", digest=plan.digest)
 
 
 def assess(box: Box, encounter_id: str, words: str) -> None:

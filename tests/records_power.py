@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from manual_clock import ManualClock
-from records_boxes import Box, Visited, box_of, visit
+from records_boxes import Box, Visited, box_of, erase, visit
 
 from appliance.records.content import CapturedImageContent, EncounterContent, SubjectContent
 from appliance.records.drafts import Drafts
-from appliance.records.erasing import erase_subject
 from appliance.records.errors import ErasedError, MissingError, RecordsError
 from appliance.records.opening import open_records
 from appliance.records.people import People
@@ -40,7 +39,7 @@ def one_day(box: Box, acknowledge: Callable[[str], None]) -> None:
             box.clock.passed_s += 400
             _guess(people, witness.user_id)
             acknowledge(json.dumps({"guesses": [witness.user_id, number // 4 + 1]}))
-    erase_subject(store, made[1].subject_id, box.lead, witness)
+    erase(box, made[1].subject_id, witness)
     acknowledge(json.dumps({"erased": made[1].subject_id}))
 
 

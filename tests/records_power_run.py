@@ -168,7 +168,7 @@ def migration_cuts(shim: Shim, folder: Path, count: int, rng: random.Random) -> 
     """R7: cut the step to a later schema; the version before still reads what it finds."""
     text = "-- compat: 1\nALTER TABLE device ADD COLUMN note TEXT NOT NULL DEFAULT '';\nCREATE TABLE extra (a TEXT);\n"
     shipped = database.shipped_migrations()
-    later = (*shipped, database.migration_from_text("0002_later.sql", text))
+    later = (*shipped, database.migration_from_text(f"{shipped[-1].version + 1:04}_later.sql", text))
     records, found = folder / "records", Found()
     box = new_box(records)
     visited = visit(box, "before the update")

@@ -139,8 +139,8 @@ def test_a_folder_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: P
 
 
 def test_a_machine_that_cannot_store_is_told() -> None:
-    assert verdict(check_records("delete")) == "ok"
-    assert "rollback journal" in check_records("delete").found
+    assert verdict(check_records("persist")) == "ok"
+    assert "rollback journal" in check_records("persist").found
     absent = check_records("wal", {"no_such_module": "argon2-cffi"})
     assert (verdict(absent), "kept in memory only" in absent.found) == ("warning", True)
 

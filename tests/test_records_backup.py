@@ -22,9 +22,10 @@ from appliance.commands.backup import backup as backup_command
 from appliance.commands.backup import drill as drill_command
 from appliance.commands.backup import restore as restore_command
 from appliance.records import archive
-from appliance.records.backup import COPY_NAME, generations, last_backup, make_backup
+from appliance.records.backup import generations, last_backup, make_backup
 from appliance.records.clinic_key import PhraseKey, SheetKey, seal_key
 from appliance.records.content import CapturedImageContent, SubjectContent
+from appliance.records.database import COPY_NAME
 from appliance.records.drill import drill
 from appliance.records.errors import (
     ArchiveError,

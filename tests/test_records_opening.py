@@ -31,12 +31,12 @@ def box(tmp_path: Path) -> Box:
 @pytest.mark.parametrize(
     ("version", "journal_mode"),
     [
-        ((3, 40, 1), "delete"),
-        ((3, 44, 5), "delete"),
+        ((3, 40, 1), "persist"),
+        ((3, 44, 5), "persist"),
         ((3, 44, 6), "wal"),
-        ((3, 50, 6), "delete"),
+        ((3, 50, 6), "persist"),
         ((3, 50, 7), "wal"),
-        ((3, 51, 2), "delete"),
+        ((3, 51, 2), "persist"),
         ((3, 51, 3), "wal"),
         ((4, 0, 0), "wal"),
     ],
@@ -44,7 +44,7 @@ def box(tmp_path: Path) -> Box:
 def test_journal_is_chosen_by_what_the_version_can(version: tuple[int, ...], journal_mode: str) -> None:
     chosen = durability_for(version)
     assert chosen.journal_mode == journal_mode
-    assert chosen.synchronous == {"wal": "FULL", "delete": "EXTRA"}[journal_mode]
+    assert chosen.synchronous == {"wal": "FULL", "persist": "EXTRA"}[journal_mode]
 
 
 def test_setting_that_is_not_taken_is_refused(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_every_damaged_file_of_its_own_is_met_with_a_sentence(box: Box, seed: in
     visited = visit(box, "one")
     box.store.close()
     states = set()
-    for path in sorted(path for path in box.folder.iterdir() if path.is_file() and path.name != "ballast"):
-        before = path.read_bytes()
+    whole = {path: path.read_bytes() for path in box.folder.iterdir() if path.is_file() and path.name != "ballast"}
+    for path, before in sorted(whole.items()):
         for damaged in damages(before or bytes(4096), rng):
             path.write_bytes(damaged)
             opening = open_records(box.folder, clock=box.clock)

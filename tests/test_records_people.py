@@ -225,8 +225,8 @@ def test_a_disk_that_does_not_take_the_secret_sets_no_pin(
     ("role", "forbidden"),
     [
         ("nurse", {"export", "erase", "people", "update", "audit"}),
-        ("technician", {"capture", "read", "assess", "export", "erase", "people", "audit"}),
-        ("clinician", {"capture", "assess", "export", "erase", "people", "backup", "update", "audit"}),
+        ("technician", {"capture", "read", "assess", "export", "erase", "witness", "people", "audit"}),
+        ("clinician", {"capture", "assess", "export", "erase", "witness", "people", "backup", "update", "audit"}),
         ("lead", set()),
     ],
 )

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from manual_clock import ManualClock
-from records_boxes import NAME, Box, Visited, new_box, open_box, visit
+from records_boxes import NAME, Box, Visited, erase, new_box, open_box, visit
 
 from appliance.records.audit import entries
 from appliance.records.backup import make_backup
 from appliance.records.consent import exportable, require_tier, tiers_of
 from appliance.records.content import ConsentContent, ConsentTier, EncounterContent, SubjectContent
-from appliance.records.erasing import erase_subject
 from appliance.records.errors import ForbiddenError, LockedError
 from appliance.records.inventory import take_inventory
 from appliance.records.people import People
@@ -119,7 +118,7 @@ def test_visit_of_an_unconfirmed_date_is_never_due(box: Box) -> None:
 def test_inventory_counts_everything_and_names_nobody(box: Box, tmp_path: Path) -> None:
     visits = [visit(box, f"visit {number}") for number in range(3)]
     nurse = People(box.store, clock=box.clock).add("Brother Ben", "nurse", "739105", box.lead)
-    erase_subject(box.store, visits[0].subject_id, box.lead, nurse)
+    erase(box, visits[0].subject_id, nurse)
     (tmp_path / "stick").mkdir()
     make_backup(box.store, tmp_path / "stick", label="stick A")
     box.store.lock()

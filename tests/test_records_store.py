@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from manual_clock import ManualClock
-from records_boxes import LEAD_PIN, NAME, Box, assess, described, new_box, open_box, photo, set_up, visit
+from records_boxes import LEAD_PIN, NAME, Box, assess, described, erase, new_box, open_box, photo, set_up, visit
 
 from appliance.records.clinic_key import PhraseKey, SheetKey, WrappingKey
 from appliance.records.content import (
@@ -18,7 +18,6 @@ from appliance.records.content import (
     NurseImpressionContent,
     SubjectContent,
 )
-from appliance.records.erasing import erase_subject
 from appliance.records.errors import (
     ErasedError,
     ForbiddenError,
@@ -246,7 +245,7 @@ def test_erased_subject_opens_for_nobody_and_leaves_a_trace(box: Box) -> None:
     witness = People(box.store, clock=box.clock).add("Brother Ben", "nurse", "739105", box.lead)
     connection = box.store.saver.connection
     sealed = [bytes(one[0]) for one in connection.execute("SELECT sealed FROM data_key")]
-    erase_subject(box.store, gone.subject_id, box.lead, witness)
+    erase(box, gone.subject_id, witness)
     with pytest.raises(ErasedError):
         box.store.get(SubjectContent, gone.subject_id)
     assert box.store.of(CapturedImageContent, encounter_id=gone.encounter_id) == ()
@@ -263,7 +262,7 @@ def test_erased_subject_opens_for_nobody_and_leaves_a_trace(box: Box) -> None:
     assert [key for key in destroyed if key in written] == []
     assert all(key in written for key in left)
     with pytest.raises(ErasedError):
-        erase_subject(box.store, gone.subject_id, box.lead, witness)
+        erase(box, gone.subject_id, witness)
 
 
 def test_erasing_takes_a_lead_and_somebody_else(box: Box) -> None:
@@ -271,9 +270,9 @@ def test_erasing_takes_a_lead_and_somebody_else(box: Box) -> None:
     nurse = People(box.store, clock=box.clock).add("Brother Ben", "nurse", "739105", box.lead)
     for lead, witness in ((nurse, box.lead), (box.lead, box.lead)):
         with pytest.raises(ForbiddenError):
-            erase_subject(box.store, visited.subject_id, lead, witness)
+            erase(box, visited.subject_id, witness, lead=lead)
     with pytest.raises(MissingError):
-        erase_subject(box.store, "0" * 32, box.lead, nurse)
+        erase(box, "0" * 32, nurse)
     assert box.store.get(SubjectContent, visited.subject_id).content.pseudonym == "P-one"
 
 
@@ -331,7 +330,7 @@ def test_second_program_is_told_to_use_the_screens(box: Box) -> None:
 
 def test_settings_of_the_database_are_read_back(box: Box) -> None:
     connection = box.store.saver.connection
-    expected = {"delete": 3, "wal": 2}
+    expected = {"persist": 3, "wal": 2}
     journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == expected[journal]
     with pytest.raises(sqlite3.IntegrityError, match="only grows"):

@@ -34,6 +34,9 @@ def restore(*, archive: Path, config: Path | None, records: Path | None) -> None
 
     done = restore_archive(archive, records_folder(config, records), ask_secret())
     click.echo(f"{done.encounters} visits and {done.photos} photos are back, as of {done.made_at}.")
+    if done.erased_again:
+        click.echo(f"Erased since and erased again: {done.erased_again} patients and visits.")
+    click.echo("Compare with the paper book who was erased since: this box knows only its own list and this stick's.")
     if done.set_aside is not None:
         click.echo(f"What was there lies in {done.set_aside}.")
     if not done.pins_hold:

@@ -20,5 +20,5 @@ def check_records(journal_mode: str, modules: dict[str, str] | None = None) -> C
     if absent:
         found = f"{', '.join(absent)} is not installed: photos are kept in memory only, and nothing is stored"
         return warning("Records", found, "Install it: pip install 'dermstation[records]'.")
-    journal = {"wal": "a write-ahead log", "delete": "a rollback journal, which this version needs"}[journal_mode]
+    journal = {"wal": "a write-ahead log", "persist": "a rollback journal, which this version needs"}[journal_mode]
     return ok("Records", f"can be stored; SQLite {sqlite3.sqlite_version} with {journal}")

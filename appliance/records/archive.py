@@ -69,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     encounters: int
     files: dict[str, int]
     """Size in bytes by name."""
+    erased: tuple[str, ...] = ()
+    """Ids of the subjects and visits that were erased before: an older backup may hold them."""
 
 
 @dataclass(frozen=True, slots=True)

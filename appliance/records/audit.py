@@ -25,7 +25,7 @@ DIGEST_BYTES: Final = 12
 """Six words: an entry can be forged to the same digest with 2^96 work."""
 ACTIONS: Final = frozenset({
     "set-up", "unlocked", "locked", "date-confirmed", "phrase-changed", "sheet-changed",
-    "pin-tried", "signed-in", "signed-out", "user-added", "user-changed", "pin-changed", "pin-reset",
+    "pin-tried", "signed-in", "signed-out", "pin-confirmed", "user-added", "user-changed", "pin-changed", "pin-reset",
     "device-paired", "device-revoked", "device-seen",
     "added", "changed", "read", "draft-discarded", "moved",
     "fob-made", "fob-revoked", "chip-on", "chip-off",

@@ -22,15 +22,16 @@ import msgspec
 
 from appliance.records import archive, audit
 from appliance.records.clinic_key import seal_key
-from appliance.records.database import DATABASE_NAME
+from appliance.records.database import COPY_NAME, DATABASE_NAME
 from appliance.records.door import FileDoor
+from appliance.records.erased_list import erased_ids, read_erased
 from appliance.records.errors import ArchiveError, DiskFullError
+from appliance.records.scrubbing import remove_scrubbed
 from appliance.records.sealing import CHUNK_BYTES, KEY_BYTES, seal_stream
 from appliance.records.store import RecordStore
 
 KEPT: Final = 2
 """Generations on each stick."""
-COPY_NAME: Final = "backup.sqlite"
 _NAME: Final = re.compile(r"dermstation-[0-9a-f]{8}-(\d{10})\.dsbk")
 _READ_BYTES: Final = 1 << 20
 _COPIED_PAGES: Final = 512
@@ -85,7 +86,7 @@ def make_backup(
         DiskFullError: The stick has no room.
         OSError: The stick cannot be written.
     """
-    with _database_copy(store) as copy:
+    with store.backing_up, _database_copy(store) as copy:
         manifest = _manifest(store, copy)
         path = target / f"dermstation-{manifest.clinic_id[:8]}-{manifest.sequence:010}.dsbk"
         temporary = path.with_suffix(".new")
@@ -146,7 +147,7 @@ def _database_copy(store: RecordStore) -> Iterator[Path]:
         yield store.folder / DATABASE_NAME
         return
     path = store.folder / COPY_NAME
-    path.unlink(missing_ok=True)
+    remove_scrubbed(path)
     path.touch(mode=0o600)
     try:
         with contextlib.closing(sqlite3.connect(path)) as copy:
@@ -157,7 +158,8 @@ def _database_copy(store: RecordStore) -> Iterator[Path]:
             copy.execute("PRAGMA journal_mode = DELETE")
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        # It holds sealed keys: one of them that is destroyed later must not lie in a freed block.
+        remove_scrubbed(path)
 
 
 def _let_others(store: RecordStore) -> None:
@@ -173,6 +175,7 @@ def _manifest(store: RecordStore, copy: Path) -> archive.Manifest:
         entry = audit.entry_at(connection, sequence)
         encounters = connection.execute("SELECT count(*) FROM encounter").fetchone()[0]
         photos = connection.execute("SELECT capture_id FROM captured_image WHERE key_id IS NOT NULL").fetchall()
+        erased = erased_ids(connection) | read_erased(store.folder)
     moment = store.now()
     files = {DATABASE_NAME: copy.stat().st_size}
     for (capture_id,) in photos:
@@ -188,6 +191,7 @@ def _manifest(store: RecordStore, copy: Path) -> archive.Manifest:
         version=version("dermstation"),
         encounters=encounters,
         files=files,
+        erased=tuple(sorted(erased)),
     )
 
 

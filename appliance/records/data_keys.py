@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from appliance.records.content import Content, KeyOwner
+from appliance.records.errors import ErasedError
 from appliance.records.keyring import Keyring, StoredKey
 
 
@@ -20,8 +21,15 @@ class DataKeys:
         self._made: list[tuple[StoredKey, bytes]] = []
 
     def of(self, content: Content, record_id: str, parents: Mapping[str, str | None]) -> tuple[str, bytes]:
-        """Return id and key for a record: its owner's, or a new one where none can be opened."""
+        """Return id and key for a record: its owner's, or a new one where none can be opened.
+
+        Raises:
+            ErasedError: What it belongs to was erased; nothing may come after that.
+        """
         owner_kind = content.KEY_OWNER
+        places = {**parents, content.ID_COLUMN: record_id}
+        for table in ("subject", "encounter"):
+            self._refuse_erased(table, places.get(f"{table}_id"))
         column = f"{owner_kind}_id"
         owner_id = record_id if column == content.ID_COLUMN else str(parents[column])
         if (owner_kind, owner_id) not in self._chosen:
@@ -40,6 +48,11 @@ class DataKeys:
         """Keep what was used, once it is committed."""
         for key_id, data_key in self._chosen.values():
             self._keyring.remember(key_id, data_key)
+
+    def _refuse_erased(self, table: str, record_id: str | None) -> None:
+        found = self._connection.execute(f"SELECT key_id FROM {table} WHERE {table}_id = ?", (record_id,)).fetchone()
+        if found is not None and found[0] is None:
+            raise ErasedError("This patient was erased, so nothing was saved.")
 
     def _stored(self, owner_kind: KeyOwner, owner_id: str) -> tuple[str, bytes] | None:
         found = stored_keys(self._connection, owner_kind, owner_id)

@@ -15,10 +15,14 @@ from typing import Final
 from appliance.records.errors import CannotOpenError
 
 DATABASE_NAME: Final = "records.sqlite"
+COPY_NAME: Final = "backup.sqlite"
+"""The database as a backup takes it; there while one is written."""
 _WAL_FIXED: Final = (3, 51, 3)
 _WAL_FIXED_IN_BRANCH: Final = {(3, 50): 7, (3, 44): 6}
 """Before these, WAL can lose committed rows when it is reset under two connections. Source: sqlite.org/changes.html."""
 _CACHE_KIB: Final = 16 << 10
+_JOURNAL_HEADER_BYTES: Final = 28
+"""SQLite overwrites them when a transaction of a rollback journal is done. Source: sqlite.org/fileformat2.html, 3."""
 _SYNCHRONOUS: Final = {"FULL": 2, "EXTRA": 3}
 _MIGRATION: Final = re.compile(r"(\d{4})_\w+\.sql")
 _COMPAT: Final = re.compile(r"-- compat: (\d+)\n")
@@ -47,7 +51,7 @@ def durability_for(version: tuple[int, ...]) -> Durability:
     branch = _WAL_FIXED_IN_BRANCH.get((version[0], version[1]))
     if version >= _WAL_FIXED or (branch is not None and version[2] >= branch):
         return Durability("wal", "FULL")
-    return Durability("delete", "EXTRA")
+    return Durability("persist", "EXTRA")
 
 
 def shipped_migrations() -> tuple[Migration, ...]:
@@ -114,13 +118,17 @@ _SETTINGS: Final = {
     "trusted_schema": 0,
     "cell_size_check": 1,
     "cache_size": -_CACHE_KIB,
-    "journal_size_limit": 0,  # nor in what the journal held: it is cut to nothing after each commit
+    "journal_size_limit": -1,  # nor in what the journal held: it keeps its blocks, which `scrubbing` overwrites
     "temp_store": 2,  # in memory: nothing sorted may reach a temporary file
 }
 
 
 def _is_unfinished(journal: Path) -> bool:
-    return journal.exists() and journal.stat().st_size > 0
+    """Whether a journal holds what a save left; one that was finished, or overwritten, begins with zeros."""
+    if not journal.exists():
+        return False
+    with journal.open("rb") as file:
+        return any(file.read(_JOURNAL_HEADER_BYTES))
 
 
 def _assert_durable(connection: sqlite3.Connection, chosen: Durability) -> None:

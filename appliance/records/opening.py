@@ -17,14 +17,18 @@ from appliance.records import database, space
 from appliance.records.blobs import BLOBS_NAME
 from appliance.records.dating import Calendar
 from appliance.records.door import Door, FileDoor
+from appliance.records.erased_list import erased_ids, keep_erased
 from appliance.records.errors import CannotOpenError
 from appliance.records.folder_lock import FolderLock
+from appliance.records.scrubbing import remove_scrubbed, scrub_journals
 from appliance.records.store import RecordStore
 
 logger = logging.getLogger(__name__)
 OpeningState = Literal["ready", "read-only", "first-run", "in-use", "damaged", "newer", "unsafe", "no-folder"]
 RESTORING_SUFFIX: Final = ".restoring"
 """Of the folder beside, in which a backup is opened."""
+SET_ASIDE_INFIX: Final = ".before-"
+"""Of the folder beside, in which a restore leaves what was there."""
 _REPAIR: Final = "Restore the newest backup: dermstation restore. The damaged folder is kept beside it."
 
 
@@ -92,6 +96,7 @@ def _open(folder: Path, lock: FolderLock, clock: Clock, door: Door, durability: 
         _check(connection)
         if not is_read_only:
             database.migrate(connection, database.shipped_migrations())
+            _scrub(connection, folder)
         store = _store(folder, lock, connection, Calendar(clock, _last_recorded_at(connection)), door, is_read_only)
         if store is None:
             connection.close()
@@ -100,6 +105,20 @@ def _open(folder: Path, lock: FolderLock, clock: Clock, door: Door, durability: 
     except BaseException:
         connection.close()
         raise
+
+
+def _scrub(connection: sqlite3.Connection, folder: Path) -> None:
+    """Overwrite what an erasure or a backup that was cut may have left of keys."""
+    try:
+        remove_scrubbed(folder / database.COPY_NAME)
+        scrub_journals(connection, folder / database.DATABASE_NAME)
+    except (OSError, sqlite3.Error) as error:
+        logger.warning("old journals not overwritten error=%s", error)
+
+
+def older_copies(folder: Path) -> tuple[Path, ...]:
+    """List the folders that restores have set aside: each holds everybody of its day."""
+    return tuple(sorted(folder.parent.glob(f"{folder.name}{SET_ASIDE_INFIX}*")))
 
 
 def is_writable(folder: Path) -> bool:
@@ -153,6 +172,7 @@ def _swept(store: RecordStore) -> Opening:
         action = "Have the technician look at the disk; what is stored can be read and backed up."
         found = "The disk takes no writes, so nothing new is kept."
         return Opening(state="read-only", found=found, action=action, store=store, photos_missing=missing)
+    keep_erased(store.saver.door, store.folder, erased_ids(store.saver.connection))
     try:
         store.saver.blobs.make()
         swept = store.saver.blobs.sweep(wanted)

@@ -70,6 +70,17 @@ class People:
             WrongSecretError: The PIN is wrong, or must be set anew.
             NotSavedError: The guess could not be counted, so nothing was compared.
         """
+        return self._compare(user_id, pin, "signed-in")
+
+    def confirm(self, user_id: str, pin: str) -> User:
+        """Compare the PIN of somebody who confirms what another person does at the screen, and signs in nowhere.
+
+        Raises:
+            ThrottledError, WrongSecretError, ForbiddenError, NotSavedError: As `sign_in`.
+        """
+        return self._compare(user_id, pin, "pin-confirmed")
+
+    def _compare(self, user_id: str, pin: str, action: str) -> User:
         with self._store.saver.lock:
             user = self.user(user_id)
             if not user.is_active:
@@ -80,7 +91,7 @@ class People:
                 raise WrongSecretError(
                     "This PIN is wrong." if left > 0 else "This PIN is wrong; ask the lead for a new one."
                 )
-            self._store.note("signed-in", user_id, also=lambda connection, _: _forgive(connection, user_id))
+            self._store.note(action, user_id, also=lambda connection, _: _forgive(connection, user_id))
             return user
 
     def wait_s(self, user_id: str) -> float | None:

@@ -1,8 +1,10 @@
 """Restoring a backup: opened whole in a folder beside, checked, and only then put in place of what was there.
 
-What was there is kept under another name. A restore that was cut is told at the next start and can be run again.
+What was there is kept under another name. Whoever was erased since the backup is erased again before it takes its
+place. A restore that was cut is told at the next start and can be run again.
 """
 
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -13,15 +15,19 @@ import msgspec
 
 from appliance.clock import Clock
 from appliance.records import archive
+from appliance.records.backup import generations
 from appliance.records.blobs import BLOBS_NAME
 from appliance.records.clinic_key import WrappingKey
 from appliance.records.door import FileDoor
-from appliance.records.errors import ArchiveError, CannotOpenError
+from appliance.records.erased_list import erased_ids, keep_erased, read_erased
+from appliance.records.erasing import erase_again
+from appliance.records.errors import ArchiveError, CannotOpenError, RecordsError
 from appliance.records.held_slots import delete_all_held
-from appliance.records.opening import RESTORING_SUFFIX, open_records
+from appliance.records.opening import RESTORING_SUFFIX, SET_ASIDE_INFIX, open_records
 from appliance.records.pins import BOX_SECRET_NAME
 from appliance.records.store import RecordStore
 
+logger = logging.getLogger(__name__)
 _READ_BYTES: Final = 1 << 20
 
 
@@ -38,6 +44,8 @@ class Restored:
     """Where the records that were there before lie now."""
     pins_hold: bool
     """False on another box: each PIN must be set anew, the lead's by the phrase or a sheet."""
+    erased_again: int
+    """Subjects and visits that were erased since the backup, as far as this box and the stick's newer backups know."""
 
 
 def restore(path: Path, folder: Path, secret: WrappingKey, *, clock: Clock | None = None) -> Restored:
@@ -58,9 +66,12 @@ def restore(path: Path, folder: Path, secret: WrappingKey, *, clock: Clock | Non
     opening = open_records(folder, clock=clock, ballast_bytes=0)
     if opening.state == "in-use":
         raise CannotOpenError(opening.found, state="in-use", action=opening.action)
+    erased = read_erased(folder)
     if opening.store is not None:
+        erased |= erased_ids(opening.store.saver.connection)
         opening.store.close()
     opened = archive.open_archive(path, secret)
+    erased |= _erased_by_newer(path, opened, secret)
     beside = folder.with_name(folder.name + RESTORING_SUFFIX)
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -69,7 +80,7 @@ def restore(path: Path, folder: Path, secret: WrappingKey, *, clock: Clock | Non
         if secret_file.is_file():
             FileDoor().write_new(beside / BOX_SECRET_NAME, secret_file.read_bytes())
         _sync(beside)
-        _check(beside, secret, manifest, clock)
+        erased_again = _check(beside, secret, manifest, clock, erased)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -82,6 +93,7 @@ def restore(path: Path, folder: Path, secret: WrappingKey, *, clock: Clock | Non
         is_date_confirmed=manifest.is_date_confirmed,
         set_aside=set_aside,
         pins_hold=(folder / BOX_SECRET_NAME).is_file(),
+        erased_again=erased_again,
     )
 
 
@@ -112,8 +124,28 @@ def _sync(beside: Path) -> None:
         FileDoor().sync_folder(folder)
 
 
-def _check(beside: Path, secret: WrappingKey, manifest: archive.Manifest, clock: Clock | None) -> None:
-    """Open what was extracted as the station would."""
+def _erased_by_newer(path: Path, opened: archive.OpenedArchive, secret: WrappingKey) -> frozenset[str]:
+    """Read from the newer backups beside one what was erased since; one that does not open says nothing."""
+    found: set[str] = set()
+    for newer in generations(path.parent, opened.header.clinic_id):
+        if newer.name <= path.name:
+            continue
+        try:
+            other = archive.open_archive(newer, secret)
+            _, _, content = next(archive.members(other))
+            manifest = msgspec.json.decode(content.read(), type=archive.Manifest)
+        except (RecordsError, msgspec.DecodeError, OSError) as error:
+            logger.warning("newer backup not read name=%s reason=%s", newer.name, error)
+            continue
+        if other.header.clinic_id == opened.header.clinic_id:
+            found.update(manifest.erased)
+    return frozenset(found)
+
+
+def _check(
+    beside: Path, secret: WrappingKey, manifest: archive.Manifest, clock: Clock | None, erased: frozenset[str]
+) -> int:
+    """Open what was extracted as the station would, and erase anew whoever was erased since; returns how many."""
     opening = open_records(beside, clock=clock, ballast_bytes=0)
     if opening.store is None or opening.photos_missing:
         raise ArchiveError(f"This backup does not open: {opening.found} Use another one.")
@@ -122,7 +154,10 @@ def _check(beside: Path, secret: WrappingKey, manifest: archive.Manifest, clock:
         verdict = store.verify_audit({manifest.sequence: manifest.audit_hash})
         if verdict.problems:
             raise ArchiveError(f"This backup's audit does not hold: {verdict.problems[0]} Use another one.")
+        erased_again = erase_again(store, erased)
+        keep_erased(FileDoor(), beside, erased)
         _note(store, manifest)
+    return erased_again
 
 
 def _note(store: RecordStore, manifest: archive.Manifest) -> None:
@@ -146,6 +181,6 @@ def _take_its_place(beside: Path, folder: Path, sequence: int) -> Path | None:
 
 def _free_name(folder: Path, sequence: int) -> Path:
     number = 1
-    while (name := folder.with_name(f"{folder.name}.before-{sequence}-{number}")).exists():
+    while (name := folder.with_name(f"{folder.name}{SET_ASIDE_INFIX}{sequence}-{number}")).exists():
         number += 1
     return name

@@ -67,6 +67,7 @@ class Saver:
         self.connection = connection
         self.keyring = keyring
         self.calendar = calendar
+        self.door = door
         self.blobs = Blobs(folder, door)
         self._folder = folder
         self._has_failed = False
@@ -124,8 +125,9 @@ class Saver:
         moment = self.calendar.now()
         keys = DataKeys(self.connection, self.keyring)
         photos = [write.record_id for write in writes if write.photo is not None]
-        is_committing = False
+        is_committing, before = False, -1
         try:
+            before = self.last_entry().sequence
             for write in writes:
                 self._write_photo(write, keys)
             with transaction(self.connection):
@@ -143,7 +145,7 @@ class Saver:
             keys.remember()
             self._read_back(writes, rows, entry)
         except (OSError, sqlite3.Error) as error:
-            raise self._not_saved(error, photos) from error
+            raise self._not_saved(error, photos, before) from error
         except BaseException as error:
             if not is_committing:
                 self._discard(photos)
@@ -225,18 +227,25 @@ class Saver:
                 digest = hashlib.sha256(write.photo).hexdigest()
                 self.blobs.read(row.record_id, data_key, str(write.parents["encounter_id"]), digest)
 
-    def _not_saved(self, error: OSError | sqlite3.Error, photos: Sequence[str]) -> RecordsError:
-        """Tell what is left, and whether the store may go on."""
+    def _not_saved(self, error: OSError | sqlite3.Error, photos: Sequence[str], before: int) -> RecordsError:
+        """Tell what is left, and whether the store may go on; `before` is the audit's last number then."""
         if isinstance(error, sqlite3.IntegrityError) and "order:" in str(error):
             self._discard(photos)
             return OrderError("The nurse's impression comes before the model's assessment; nothing was changed.")
         cause = _cause(error)
-        if cause is None or self.connection.in_transaction:
+        if cause is None or self.connection.in_transaction or not self._is_rolled_back(before):
             # Whether the commit reached the disk is unknown, so the photos stay: the next start sorts them out.
             self._has_failed = True
             return StorageFailedError(FAILED)
         self._discard(photos)
         return cause
+
+    def _is_rolled_back(self, before: int) -> bool:
+        """Whether a fault of the commit left the rows as they were: one in the journal's own end does not."""
+        try:
+            return self.last_entry().sequence == before
+        except (OSError, sqlite3.Error):
+            return False
 
     def _discard(self, photos: Sequence[str]) -> None:
         for capture_id in photos:

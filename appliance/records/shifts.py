@@ -63,7 +63,7 @@ def present_shift(connection: sqlite3.Connection) -> Shift | None:
         began=_mark(began), before=None if before is None else _mark(before),
         visits=found["visits"], photos=found["photos"], without_pin=found["without PIN"],
         # Each try is counted before it is compared; this shift's own first one was right.
-        wrong_pins=max(0, found["pin-tried"] - found["signed-in"] - 1),
+        wrong_pins=max(0, found["pin-tried"] - found["signed-in"] - found["pin-confirmed"] - 1),
     )  # fmt: skip
 
 

@@ -11,14 +11,17 @@ from typing import Final, Literal
 from appliance.records.errors import ForbiddenError
 
 Role = Literal["nurse", "lead", "clinician", "technician"]
-Permission = Literal["capture", "read", "assess", "export", "erase", "people", "backup", "update", "audit"]
+Permission = Literal["capture", "read", "assess", "export", "erase", "witness", "people", "backup", "update", "audit"]
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
-    "nurse": frozenset({"capture", "read", "assess", "backup"}),
-    "lead": frozenset({"capture", "read", "assess", "export", "erase", "people", "backup", "update", "audit"}),
+    "nurse": frozenset({"capture", "read", "assess", "witness", "backup"}),
+    "lead": frozenset(
+        {"capture", "read", "assess", "export", "erase", "witness", "people", "backup", "update", "audit"}
+    ),
     "clinician": frozenset({"read"}),
     "technician": frozenset({"backup", "update"}),
 }
-"""A technician reads no record; a clinician comes over the LAN and reads what was referred."""
+"""A technician reads no record; a clinician comes over the LAN and reads what was referred. "witness": confirm what a
+lead proposes to erase; nurses too, so that a clinic with one lead can do what the law asks of it."""
 _COLUMNS: Final = "user_id, name, role, pin_hash, is_active"
 
 
