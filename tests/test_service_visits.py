@@ -14,6 +14,7 @@ from appliance.records.content import (
     AssessmentContent,
     CapturedImageContent,
     ConsentContent,
+    DraftContent,
     EncounterContent,
     LesionContent,
     NurseImpressionContent,
@@ -154,7 +155,32 @@ def test_visit_from_before_a_restart_can_be_closed_while_locked(kiosk: Kiosk) ->
     kiosk.visits.resume_own()
     kiosk.visits.close(encounter_id)
     assert kiosk.visits.waiting() == ()
+    # What it says is written after the phrase, in the name of who closed it, also when the box was started again.
+    closed_by = kiosk.visits.operator()
+    kiosk.starts_again(is_unlocked=True)
+    assert not kiosk.box.store.get(EncounterContent, encounter_id).content.is_closed
+    kiosk.visits.settle()
+    visit = kiosk.box.store.get(EncounterContent, encounter_id)
+    assert (visit.content.is_closed, visit.operator_id) == (True, closed_by)
+    kiosk.visits.settle()
+    assert kiosk.box.store.get(EncounterContent, encounter_id).revision == visit.revision
+    assert kiosk.box.store.clear_rows(DraftContent, encounter_id=encounter_id) == ()
     assert kiosk.box.store.verify_audit().problems == ()
+
+
+def test_visit_that_was_taken_up_again_is_not_closed_by_what_waited(kiosk: Kiosk) -> None:
+    encounter_id = kiosk.opens()
+    kiosk.shoots(encounter_id)
+    kiosk.starts_again(is_unlocked=False)
+    kiosk.visits.resume_own()
+    kiosk.visits.close(encounter_id)
+    kiosk.box.store.unlock(kiosk.box.sheet())
+    kiosk.visits.take_up(encounter_id)
+    kiosk.visits.settle()
+    assert not kiosk.box.store.get(EncounterContent, encounter_id).content.is_closed
+    assert [one.encounter_id for one in kiosk.visits.waiting()] == [encounter_id]
+    kiosk.visits.close(encounter_id)
+    assert kiosk.box.store.get(EncounterContent, encounter_id).content.is_closed
 
 
 def test_each_nurse_finds_her_own_visit(kiosk: Kiosk) -> None:

@@ -172,6 +172,8 @@ def test_locked_box_finds_nobody_and_shows_no_photo(kiosk: Kiosk) -> None:
         assert kiosk.client.get(path).status_code == 423, path
     assert "1 earlier: saved, shown after the phrase" in kiosk.page(f"/encounters/{encounter_id}")
     assert kiosk.post(f"/encounters/{encounter_id}/close").status_code == 303
+    kiosk.post("/api/unlock", json={"phrase": kiosk.box.made.phrase})
+    assert kiosk.box.store.get(EncounterContent, encounter_id).content.is_closed
 
 
 def test_opening_a_patient_is_noted_with_who_looked(kiosk: Kiosk) -> None:

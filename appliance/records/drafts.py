@@ -60,10 +60,34 @@ class Drafts:
         Raises:
             NotSavedError: It is where it was.
         """
+        return self._replace(encounter_id, (form, before), (form, after))
+
+    def leave_mark(self, encounter_id: str, form: str, mark: str, operator_id: str | None) -> Saved:
+        """Put an empty draft of another form in a draft's place, in one step: what is to be done after the phrase.
+
+        Raises:
+            NotSavedError: Everything is as it was.
+        """
+        with self._store.saver.lock:
+            if self._row(encounter_id, mark, operator_id) is not None:
+                also = self.removal(encounter_id, form, operator_id)
+                return self._store.note("draft-discarded", operator_id, also=also)
+            return self._replace(encounter_id, (form, operator_id), (mark, operator_id))
+
+    def marked(self, mark: str) -> tuple[tuple[str, str | None], ...]:
+        """List the visits of every draft of a form, and whose it is, in the order in which they came."""
+        with self._store.saver.lock:
+            found = self._store.saver.connection.execute(
+                "SELECT encounter_id, operator_id FROM draft WHERE form = ? ORDER BY sequence, rowid", (mark,)
+            ).fetchall()
+        return tuple((one[0], one[1]) for one in found)
+
+    def _replace(self, encounter_id: str, before: tuple[str, str | None], after: tuple[str, str | None]) -> Saved:
+        """Put an empty draft, by form and operator, in another one's place."""
         subject_id = self._subject_of(encounter_id)
-        parents = {"encounter_id": encounter_id, "subject_id": subject_id, "form": form}
+        parents = {"encounter_id": encounter_id, "subject_id": subject_id, "form": after[0]}
         write = checked(Write(content=DraftContent(fields={}), record_id=new_id(), parents=parents))
-        return self._store.saver.save("draft-discarded", after, [write], also=self.removal(encounter_id, form, before))
+        return self._store.saver.save("draft-discarded", after[1], [write], also=self.removal(encounter_id, *before))
 
     def open(self, encounter_id: str, form: str, operator_id: str | None) -> Record[DraftContent] | None:
         """Open the operator's own draft for a form of a visit; None when there is none.

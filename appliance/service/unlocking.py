@@ -5,7 +5,8 @@ somebody chose.
 """
 
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from appliance.records.errors import LockedError, ThrottledError, WrongSecretError
 from appliance.service.clinic import Clinic
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
     from appliance.records.store import RecordStore
 
 WAIT_MAX_S: Final = 300.0
+T = TypeVar("T")
 
 
 class Unlocking:
     """What a phrase or a sheet opens; any thread may call, one guess at a time."""
 
-    def __init__(self, clinic: Clinic) -> None:
+    def __init__(self, clinic: Clinic, on_unlocked: Callable[[], None] = lambda: None) -> None:
+        """Take the clinic, and what is to be done each time its records were opened: what waited for the phrase."""
         self._clinic = clinic
+        self._on_unlocked = on_unlocked
         self._lock = threading.Lock()
         # Counted apart: whoever guesses at the sign-in screen must not keep the nurse from opening the records.
         self._guesses = {True: (0, 0.0), False: (0, 0.0)}
@@ -42,6 +46,26 @@ class Unlocking:
         user = self._clinic.require_user()
         with self._lock:
             self._store().unlock(self._guess(typed), user.user_id)
+        self._on_unlocked()
+
+    def unlock_with(self, ask: Callable[[], "WrappingKey"]) -> None:
+        """Open the records with what the box's chip gives; `ask` raises `WrongSecretError` for a wrong guess.
+
+        Raises:
+            ThrottledError, WrongSecretError, TamperedError: It stays locked; also what `ask` raises besides.
+        """
+        user = self._clinic.require_user()
+        with self._lock:
+            self._store().unlock(self._counted(ask), user.user_id)
+
+    def with_known(self, typed: str, act: Callable[["WrappingKey"], T]) -> T:
+        """Do what needs the phrase or a sheet, typed now.
+
+        Raises:
+            ThrottledError, WrongSecretError: Nothing was done; also what `act` raises.
+        """
+        with self._lock:
+            return act(self._guess(typed))
 
     def lock_everything(self) -> None:
         """Let go of all keys: nothing can be read until the phrase is typed again."""
@@ -117,11 +141,20 @@ class Unlocking:
         """
         from appliance.records.clinic_key import typed_secret
 
-        if (wait_s := self.wait_s) > 0:
-            raise ThrottledError(f"Too many wrong phrases; try again in {int(wait_s) + 1} seconds.", wait_s)
-        secret, whose = typed_secret(typed), self._clinic.user is not None
-        try:
+        def compare() -> "WrappingKey":
+            secret = typed_secret(typed)
             self._store().open_slot(secret)
+            return secret
+
+        return self._counted(compare)
+
+    def _counted(self, compare: Callable[[], "WrappingKey"]) -> "WrappingKey":
+        """Count a guess; raises as `_guess`."""
+        if (wait_s := self.wait_s) > 0:
+            raise ThrottledError(f"Too many wrong guesses; try again in {int(wait_s) + 1} seconds.", wait_s)
+        whose = self._clinic.user is not None
+        try:
+            secret = compare()
         except WrongSecretError:
             wrong = self._guesses[whose][0] + 1
             self._guesses[whose] = (wrong, self._clinic.clock.monotonic_s() + min(2.0 ** (wrong - 1), WAIT_MAX_S))

@@ -4,9 +4,11 @@ A visit is open as long as its nurse's draft of it is there; the draft comes wit
 the records cannot tell while locked is said to be there all the same. The photos are `record_captures`.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -19,8 +21,10 @@ from appliance.records.content import (
     SubjectContent,
 )
 from appliance.records.drafts import Drafts
-from appliance.records.errors import LockedError, MissingError
+from appliance.records.errors import LockedError, MissingError, RecordsError
 from appliance.records.looking import note_read
+from appliance.records.rows import Record
+from appliance.records.saving import Also
 from appliance.records.store import RecordStore, new_id
 from appliance.records.words import pseudonym_of
 from appliance.records.write import next_revision
@@ -36,6 +40,10 @@ from appliance.service.record_derived import RecordDerived
 from appliance.service.thumbnails import Thumbnails
 from appliance.service.unkept_captures import CapturesWhereverTheyGo
 from appliance.types import Encounter
+
+logger = logging.getLogger(__name__)
+CLOSED_FORM: Final = "closed"
+"""The draft of a visit that was closed while it could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,15 +163,33 @@ class Visits:
         store, operator = self.records(), self.operator()
         if not store.clear_rows(EncounterContent, encounter_id=encounter_id):
             return
-        removal = Drafts(store).removal(encounter_id, VISIT_FORM, operator)
         try:
             visit = store.get(EncounterContent, encounter_id)
         except LockedError:
-            # What it says cannot be read, so not said anew either: that its draft is gone says enough.
-            store.note("draft-discarded", operator, also=removal)
+            # What it says cannot be read, so not said anew either: `settle` does that after the phrase.
+            Drafts(store).leave_mark(encounter_id, VISIT_FORM, CLOSED_FORM, operator)
         else:
-            closed = msgspec.structs.replace(visit.content, is_closed=True)
-            store.revise(visit, closed, operator, also=removal)
+            self._write_closed(visit, operator, Drafts(store).removal(encounter_id, VISIT_FORM, operator))
+
+    def settle(self) -> None:
+        """Write down that visits are closed which were closed while the records were locked; after the phrase.
+
+        What cannot be written now is tried again after the next one.
+        """
+        store = self.records()
+        for encounter_id, operator_id in Drafts(store).marked(CLOSED_FORM):
+            removal = Drafts(store).removal(encounter_id, CLOSED_FORM, operator_id)
+            try:
+                if self._marks(encounter_id):  # opened again meanwhile
+                    store.note("draft-discarded", operator_id, also=removal)
+                else:
+                    self._write_closed(store.get(EncounterContent, encounter_id), operator_id, removal)
+            except RecordsError as error:
+                logger.warning("visit not marked as closed reason=%s", error)
+
+    def _write_closed(self, visit: Record[EncounterContent], operator_id: str | None, also: Also) -> None:
+        closed = msgspec.structs.replace(visit.content, is_closed=True)
+        self.records().revise(visit, closed, operator_id, also=also)
 
     def is_saved(self, encounter_id: str) -> bool:
         """Whether anything of a visit was saved."""

@@ -128,7 +128,7 @@ def _register_clinic(
     from web.kiosk.upkeep import create_upkeep
     from web.kiosk.visits import create_visits
 
-    unlocking = Unlocking(clinic)
+    unlocking = Unlocking(clinic, station.visits.settle if station.visits is not None else lambda: None)
     backups = Backups(clinic.records, clinic.operator, records.stick_folders)
     for blueprint in (
         create_door(clinic, station, unlocking),
