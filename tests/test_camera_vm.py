@@ -236,6 +236,8 @@ def replug_cycles(rig: Rig, count: int, seed: int) -> list[float]:
         result = rig.call("replug", number=OVERVIEW)
         assert result["gone"]["state"] == "off", result
         assert "refused" in result["refused_while_gone"], f"cycle {number} kept a photo without a camera"
+        if result.get("subject") != f"cycle {number}":
+            logger.error("cycle %d: %s", number, _where_it_hangs(rig))
         assert result.get("subject") == f"cycle {number}", result
         assert rig.sent(result["sha256"])
         times.append(result["seconds"] - result["named_s"])
@@ -243,6 +245,12 @@ def replug_cycles(rig: Rig, count: int, seed: int) -> list[float]:
         if times[-1] > RECOVERY_MAX_S / 2:
             logger.info("refused meanwhile: %s", Counter(result["refusals"]).most_common())
     return times
+
+
+def _where_it_hangs(rig: Rig) -> str:
+    stacks: dict[str, str] = rig.call("stacks")
+    kernel = rig.vm.call("rig.guest_usbip:kernel_log")
+    return "\n".join([*(f"{name}:\n{stack}" for name, stack in stacks.items()), *kernel])
 
 
 def test_button_works_again_after_replugging(rig: Rig, seed: int) -> None:

@@ -5,8 +5,11 @@ A test calls these functions by name; what they return goes over as JSON.
 
 import contextlib
 import os
+import sys
 import threading
 import time
+import traceback
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -58,6 +61,19 @@ def _descriptors() -> list[str]:
         with contextlib.suppress(OSError):
             descriptors.append(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115 - likewise
     return sorted(descriptors)
+
+
+def stacks() -> dict[str, str]:
+    """Return where every thread is, in Python and in the kernel: what a test prints when a camera does not come back."""
+    frames = sys._current_frames()
+    told = {}
+    for thread in threading.enumerate():
+        python = traceback.format_stack(frames[thread.ident]) if thread.ident in frames else []
+        kernel = "no stack\n"
+        with contextlib.suppress(OSError):
+            kernel = Path(f"/proc/self/task/{thread.native_id}/stack").read_text()
+        told[thread.name] = "".join(python[-4:]) + kernel
+    return told
 
 
 def open_encounter() -> str:

@@ -40,9 +40,13 @@ def wait_for_cameras(count: int, timeout_s: float = 20.0) -> list[str]:
         if len(names) == count:
             return names
         if time.monotonic() > deadline_s:
-            said = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()[-25:]
-            raise TimeoutError("\n".join([f"{count} cameras wanted, {names} there; the kernel says:", *said]))
+            raise TimeoutError("\n".join([f"{count} cameras wanted, {names} there; the kernel says:", *kernel_log()]))
         time.sleep(_POLL_S)
+
+
+def kernel_log(lines: int = 100) -> list[str]:
+    """Return the newest lines of the kernel's log."""
+    return subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()[-lines:]
 
 
 def wait_for_serial_line(timeout_s: float = 60.0) -> str:
