@@ -14,12 +14,14 @@ from kiosk_station import WAIT_S, picture, until
 from linuxpy.video.raw import IOC
 from rig.uvc_sim import numbered_jpeg
 
-from appliance.camera import v4l2
-from appliance.camera.frame_check import FrameCheck
+from appliance.camera import reader, v4l2
+from appliance.camera.frame_check import Buffer, FrameCheck
 from appliance.camera.newest import NewestFrame
 from appliance.camera.protocol import Camera
+from appliance.camera.reader import CameraOptions
 from appliance.camera.selection import CameraSet
-from appliance.camera.v4l2 import CameraOptions, V4l2Camera
+from appliance.camera.v4l2 import V4l2Camera
+from appliance.camera.video_device import VideoDevice
 from appliance.clock import SystemClock
 from appliance.errors import CameraError
 from appliance.types import Frame
@@ -37,8 +39,8 @@ def numbered(number: int) -> bytes:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No stall but where a test is about it: a busy machine may be slow to send the next frame."""
-    monkeypatch.setattr(v4l2, "STALLED_S", 60.0)
-    monkeypatch.setattr(v4l2, "FIRST_FRAME_S", 60.0)
+    monkeypatch.setattr(reader, "STALLED_S", 60.0)
+    monkeypatch.setattr(reader, "FIRST_FRAME_S", 60.0)
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_unplugged_camera_gives_nothing_at_all_and_says_so(device: FakeCamera, c
 
 
 def test_frozen_camera_is_opened_again(device: FakeCamera, camera: V4l2Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v4l2, "STALLED_S", 0.2)
+    monkeypatch.setattr(reader, "STALLED_S", 0.2)
     sends(device, numbered(1))
     wait_for(camera)
     for _ in range(3):
@@ -273,6 +275,72 @@ def test_two_cameras_never_share_a_number_and_only_the_shown_one_is_seen(
         assert cameras.select("overview")
         sends(devices[0], numbered(3))
         assert wait_for(cameras, overview.sequence).content == numbered(3)
+
+
+class HangingDriver:
+    """Keeps every thread that reads from one of the first `count` devices it meets; from `let_go` on, none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+        self._count = count
+        self._kept: set[VideoDevice] = set()
+        self._let_go = threading.Event()
+        self._read = VideoDevice.read
+        # A bound method would not be given the device.
+        monkeypatch.setattr(VideoDevice, "read", lambda device: self.read(device))  # noqa: PLW0108
+
+    def read(self, device: VideoDevice) -> Buffer | None:
+        """Take a buffer, but not before the driver lets go."""
+        buffer = self._read(device)
+        if buffer is not None and len(self._kept | {device}) <= self._count:
+            self._kept.add(device)
+            self._let_go.wait(WAIT_S)
+        return buffer
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+
+def test_thread_that_the_driver_keeps_is_given_up_and_its_picture_never_shown(
+    device: FakeCamera, camera: V4l2Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = HangingDriver(monkeypatch, 1)
+    monkeypatch.setattr(v4l2, "HUNG_S", 0.5)
+    sends(device, numbered(1))
+    until(lambda: camera.counters.frames == 0 and camera.format is not None)
+    device.unplug()
+    device.plug()
+    until(lambda: "No camera is connected" in sentence(camera) or camera.counters.hung == 1)
+    sends(device, numbered(2))
+    seen = wait_for(camera)
+    driver.let_go()
+    until(lambda: threading.active_count() and not [one for one in camera._given_up if one.is_running])
+    sends(device, numbered(3))
+
+    assert seen.content == numbered(2)
+    assert wait_for(camera, seen.sequence).content == numbered(3), "the picture of before came after all"
+    assert camera.counters.hung == 1
+
+
+def test_driver_that_keeps_every_thread_is_said_and_the_threads_stay_few(
+    device: FakeCamera, camera: V4l2Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = HangingDriver(monkeypatch, 99)
+    monkeypatch.setattr(v4l2, "HUNG_S", 0.5)
+
+    def send_and_look() -> bool:
+        device.send(numbered(1))
+        return "Turn the box off and on again" in sentence(camera)
+
+    until(send_and_look)
+    assert len([thread for thread in threading.enumerate() if thread.name == "camera-camera"]) == 5
+    driver.let_go()
+    numbers = itertools.count(2)
+
+    def send_and_see() -> bool:
+        device.send(numbered(next(numbers)))
+        return sentence(camera) == "" and camera.frame(-1, 0.05) is not None
+
+    until(send_and_see)
 
 
 def test_closing_ends_a_wait_and_gives_the_device_back(device: FakeCamera) -> None:

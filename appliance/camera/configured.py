@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from appliance.camera.by_id import BY_ROLE, finder
+from appliance.camera.reader import CameraOptions
 from appliance.camera.selection import ROLE_NAMES, CameraRole, CameraSet
-from appliance.camera.v4l2 import CameraOptions, V4l2Camera
+from appliance.camera.v4l2 import V4l2Camera
 from appliance.camera.video_device import load_linuxpy
 from appliance.config import CameraConfig, VideoDeviceConfig
 from appliance.errors import CameraError
