@@ -149,7 +149,9 @@ class RecordsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     keep_years: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
     """After the last visit; then the subject is listed for erasing. Your law says how long."""
     stick_folders: tuple[str, ...] = ("/media", "/run/media", "/mnt")
-    """Below which USB sticks are mounted: backups go there."""
+    """Below which USB sticks are mounted: backups and key fobs are there."""
+    chip: Annotated[str, msgspec.Meta(min_length=1)] = "device:/dev/tpmrm0"
+    """The security chip (TPM 2.0) behind the box PIN, by the name of its TCTI; a box need not have one."""
 
 
 Shots = Annotated[tuple[ShotKind, ...], msgspec.Meta(max_length=10)]

@@ -221,7 +221,7 @@ def morning(shown: Screen, kiosk: KeptKiosk) -> None:
     kiosk.box.store.lock()
     shown.open()
     fits(shown, "home-locked")
-    page.get_by_role("link", name="Type the phrase").tap()
+    page.get_by_role("link", name="Open the records").tap()
     page.wait_for_selector("#type-phrase")
     fits(shown, "unlock")
     touch(page, "#type-phrase")

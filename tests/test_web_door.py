@@ -194,7 +194,7 @@ def test_the_morning_unlock_by_phrase_or_sheet(door: Door) -> None:
     door.box.store.lock()
     door.nurse_signs_in()
     home = door.kiosk.get("/").text
-    assert "Earlier records cannot be read until the clinic&#39;s phrase is typed." in home
+    assert "Earlier records cannot be read until they are opened, as each morning." in home
     assert door.kiosk.photograph()
     wrong = door.kiosk.post("/api/unlock", phrase="babab babab babab babab")
     assert wrong.get_json() == {"error": "This is not the clinic's phrase."}

@@ -9,6 +9,7 @@ Source: `records/DESIGN.md`; HIPAA 45 CFR 164.312(a)(2)(ii) and (iii), emergency
 import hmac
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -51,6 +52,8 @@ class Clinic:
         self.clock = clock
         self.demonstration: Demonstration | None = None
         """Secrets to show on the screens; never of a clinic."""
+        self.to_take_out: Callable[[], str] = str
+        """Says that a key fob was left in the box; empty where none is, and where nobody looks for one."""
         self._people = self._people_of(opening)
         self._session = Session(idle_s=idle_s)
         self._user: User | None = None

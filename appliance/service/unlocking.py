@@ -48,15 +48,19 @@ class Unlocking:
             self._store().unlock(self._guess(typed), user.user_id)
         self._on_unlocked()
 
-    def unlock_with(self, ask: Callable[[], "WrappingKey"]) -> None:
-        """Open the records with what the box's chip gives; `ask` raises `WrongSecretError` for a wrong guess.
+    def unlock_with(self, ask: Callable[[], "WrappingKey"], *, is_guess: bool) -> None:
+        """Open the records with what a key fob or the box's chip gives.
+
+        Args:
+            ask: Gives it, or raises `WrongSecretError`.
+            is_guess: Whether a person typed something for it, whose wrong guesses are slowed down.
 
         Raises:
             ThrottledError, WrongSecretError, TamperedError: It stays locked; also what `ask` raises besides.
         """
         user = self._clinic.require_user()
         with self._lock:
-            self._store().unlock(self._counted(ask), user.user_id)
+            self._store().unlock(self._counted(ask) if is_guess else ask(), user.user_id)
 
     def with_known(self, typed: str, act: Callable[["WrappingKey"], T]) -> T:
         """Do what needs the phrase or a sheet, typed now.

@@ -117,23 +117,35 @@ def _register_clinic(
     app: Flask, clinic: Clinic, station: Station, lan: "LanFace | None", records: RecordsConfig
 ) -> None:
     """Add what is there only when records are: imported here, for they need the extra `records`."""
+    from appliance.host.tpm import Tpm
     from appliance.service.backups import Backups
+    from appliance.service.box_pin import BoxPin
+    from appliance.service.key_fobs import KeyFobs
 
     # The network's face says refusals with this module's statuses, so it comes later.
     from web.kiosk.day import create_day
     from web.kiosk.devices import create_devices
     from web.kiosk.first_run import create_first_run
+    from web.kiosk.keys import create_keys
     from web.kiosk.patients import create_patients
     from web.kiosk.people import create_people
+    from web.kiosk.unlock import WaysIn, create_unlock
     from web.kiosk.upkeep import create_upkeep
     from web.kiosk.visits import create_visits
 
     unlocking = Unlocking(clinic, station.visits.settle if station.visits is not None else lambda: None)
+    ways = WaysIn(
+        unlocking=unlocking,
+        fobs=KeyFobs(clinic, unlocking, records.stick_folders),
+        pin=BoxPin(clinic, unlocking, Tpm(records.chip)),
+    )
     backups = Backups(clinic.records, clinic.operator, records.stick_folders)
     for blueprint in (
         create_door(clinic, station, unlocking),
         create_first_run(clinic),
+        create_unlock(clinic, ways),
         create_day(clinic, unlocking),
+        create_keys(clinic, ways),
         create_people(clinic),
         create_devices(clinic, lan),
         create_upkeep(clinic, backups, records.keep_years),

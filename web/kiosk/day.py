@@ -1,4 +1,4 @@
-"""The day's routine: the morning unlock, the date, the change of shift, locking everything, and new secrets."""
+"""The day's routine: the date, the change of shift, locking everything, and new secrets."""
 
 import msgspec
 from flask import Blueprint, Response, jsonify, redirect, render_template
@@ -30,7 +30,7 @@ class _NewPhraseRequest(msgspec.Struct, forbid_unknown_fields=True):
 def create_day(clinic: Clinic, unlocking: Unlocking) -> Blueprint:
     """Build the routes of the routine."""
     day = Blueprint("day", __name__)
-    _add_unlock_routes(day, clinic, unlocking)
+    _add_evening_routes(day, clinic, unlocking)
     _add_date_routes(day, clinic)
     _add_shift_routes(day, clinic)
     _add_secret_routes(day, clinic, unlocking, NewSecrets(clinic))
@@ -43,21 +43,7 @@ def _store(clinic: Clinic) -> RecordStore:
     return clinic.store
 
 
-def _add_unlock_routes(day: Blueprint, clinic: Clinic, unlocking: Unlocking) -> None:
-    @day.get("/unlock")
-    @allow("signed-in")
-    def unlock() -> str | WerkzeugResponse:
-        if _store(clinic).is_unlocked:
-            return redirect("/", 303)
-        return render_template("kiosk/unlock.html", wait_s=unlocking.wait_s)
-
-    @day.post("/api/unlock")
-    @allow("signed-in")
-    def unlock_now() -> Response:
-        unlocking.unlock(decoded(_PhraseRequest).phrase)
-        clinic.touch()
-        return jsonify(go="/")
-
+def _add_evening_routes(day: Blueprint, clinic: Clinic, unlocking: Unlocking) -> None:
     @day.post("/lock-everything")
     @allow("signed-in")
     def lock_everything() -> WerkzeugResponse:

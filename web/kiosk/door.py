@@ -61,6 +61,7 @@ def tell_templates(app: Flask, clinic: Clinic | None) -> None:
             "idle_s": clinic.session.idle_s,
             "run": clinic.run,
             "notices": notices(clinic),
+            "take_out": clinic.to_take_out(),
             "demonstration": clinic.demonstration,
         }
         return {"door": view}

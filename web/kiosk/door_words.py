@@ -11,7 +11,9 @@ if TYPE_CHECKING:  # a station without the extra `records` has screens too
     from appliance.records.store import RecordStore
 
 ROLE_WORDS: Final = {"nurse": "Nurse", "lead": "Lead", "clinician": "Clinician", "technician": "Technician"}
-LOCKED: Final = "Photos can be taken and are kept. Earlier records cannot be read until the clinic's phrase is typed."
+LOCKED: Final = (
+    "Photos can be taken and are kept. Earlier records cannot be read until they are opened, as each morning."
+)
 EMERGENCY: Final = (
     "Nobody is signed in: photos can be taken, nothing else. They are kept without a name and marked for the lead."
 )
@@ -35,10 +37,12 @@ def notices(clinic: Clinic) -> list[Notice]:
         found = [_alarm(f"{clinic.opening.found} {clinic.opening.action}")]
         return [*found, _alarm(UNKEPT)] if clinic.is_emergency else found
     found = _of_the_disk(clinic.opening, store)
+    if sentence := clinic.to_take_out():
+        found.insert(0, _alarm(sentence))
     if clinic.is_emergency:
         return [*found, Notice(sentence=EMERGENCY)]
     if not store.is_unlocked:
-        found.append(Notice(sentence=LOCKED, url="/unlock", label="Type the phrase"))
+        found.append(Notice(sentence=LOCKED, url="/unlock", label="Open the records"))
     if not store.is_read_only and not store.now().is_confirmed:
         found.append(Notice(sentence="The date of this box is not confirmed.", url="/date", label="Look at the date"))
     return found

@@ -64,6 +64,18 @@ const ACTS = {
     const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
     return phrase === null ? undefined : act("/api/secrets/sheets", { phrase });
   },
+  async "revoke-fob"({ fob }) {
+    return act(`/api/secrets/fobs/${fob}/revoke`);
+  },
+  async "box-pin"() {
+    const pin = await newPin("Box PIN");
+    if (pin === null) return undefined;
+    const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
+    return phrase === null ? undefined : act("/api/secrets/pin", { phrase, pin });
+  },
+  async "box-pin-off"() {
+    return act("/api/secrets/pin/off");
+  },
 };
 
 for (const button of document.querySelectorAll("[data-act]")) {

@@ -1,43 +1,99 @@
-// The clinic's phrase: asked for at once, and again after a wrong one, with the wait counted down.
+// The morning unlock: by key fob, box PIN, phrase or sheet; after a wrong guess the wait is counted down.
 
-import { post } from "./api.js";
+import { get, post } from "./api.js";
+import { postFresh } from "./fresh_pin.js";
+import { askPin } from "./pin_pad.js";
 import { askText } from "./typing.js";
 
-const button = document.getElementById("type-phrase");
+const LOOK_MS = 1000;
+
+const ways = document.getElementById("ways");
+const fobWay = document.getElementById("use-fob");
 const say = document.getElementById("say");
 const trouble = document.getElementById("trouble");
+let fob = JSON.parse(ways.dataset.fob);
+let isBusy = false;
+let isWaiting = false;
 
-async function ask() {
-  const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
-  if (phrase === null) return;
-  button.disabled = true;
-  trouble.hidden = true;
-  say.textContent = "Opening the records. This takes a few seconds.";
-  try {
-    location.replace((await post("/api/unlock", { phrase })).go);
-  } catch (error) {
-    refuse(error);
-  }
+function enable() {
+  for (const button of ways.querySelectorAll("button")) button.disabled = isBusy || (isWaiting && button !== fobWay);
 }
 
-function refuse(error) {
-  say.textContent = "";
-  trouble.textContent = error.message;
-  trouble.hidden = false;
-  wait(error.answer?.wait_s ?? 0);
+function refuse(sentence) {
+  trouble.textContent = sentence;
+  trouble.hidden = sentence === "";
+}
+
+/** Have the box open the records by `send`, which resolves with its answer, or with undefined when nothing was asked. */
+async function open(send) {
+  isBusy = true;
+  enable();
+  refuse("");
+  say.textContent = "Opening the records. This takes a few seconds.";
+  try {
+    const answer = await send();
+    if (answer?.go) return location.replace(answer.go);
+    say.textContent = "";
+  } catch (error) {
+    if (error.status === 401) return location.replace("/sign-in");
+    say.textContent = "";
+    refuse(error.message);
+    wait(error.answer?.wait_s ?? 0);
+  }
+  isBusy = false;
+  return enable();
 }
 
 function wait(seconds) {
+  if (!(seconds > 0)) return;
   const until = Date.now() + seconds * 1000;
-  button.disabled = seconds > 0;
+  isWaiting = true;
   const timer = setInterval(() => {
     const left = Math.ceil((until - Date.now()) / 1000);
-    say.textContent = left > 0 ? `Try again in ${left} s.` : "";
+    if (!isBusy) say.textContent = left > 0 ? `Try again in ${left} s.` : "";
     if (left > 0) return;
-    button.disabled = false;
+    isWaiting = false;
+    enable();
     clearInterval(timer);
   }, 500);
 }
 
-button.addEventListener("click", ask);
-if (Number(button.dataset.wait) > 0) wait(Number(button.dataset.wait));
+async function byWords(question) {
+  const phrase = await askText(question, { maxLength: 120, isSecret: true });
+  if (phrase !== null) await open(() => post("/api/unlock", { phrase }));
+}
+
+async function byPin() {
+  const pin = await askPin("Box PIN", "The six digits of this box, not your own.");
+  if (pin !== null) await open(() => post("/api/unlock/pin", { pin }));
+}
+
+async function byFob() {
+  if (fob.state === "none") return refuse("No key fob is in. Put it into the box, then touch here again.");
+  if (fob.state === "refused") return refuse(fob.words);
+  return open(() => postFresh("/api/unlock/fob"));
+}
+
+function showFob() {
+  const words = { none: "Put it into the box", refused: fob.words, ready: `Open with ${fob.words}` }[fob.state];
+  fobWay.closest("li").hidden = fob.state === "none" && ways.dataset.hasFobs === undefined;
+  fobWay.classList.toggle("is-primary", fob.state === "ready");
+  const hint = fobWay.querySelector("[data-hint]");
+  if (hint.textContent !== words) hint.textContent = words;
+}
+
+fobWay.addEventListener("click", byFob);
+document.getElementById("type-pin")?.addEventListener("click", byPin);
+document.getElementById("type-phrase").addEventListener("click", () => byWords("The clinic's phrase"));
+document.getElementById("type-sheet").addEventListener("click", () => byWords("The words of a recovery sheet"));
+showFob();
+wait(Number(ways.dataset.wait));
+enable();
+setInterval(async () => {
+  try {
+    fob = await get("/api/fob");
+    showFob();
+  } catch {
+    // The header says that the box does not answer; the next round asks again.
+  }
+}, LOOK_MS);

@@ -1,0 +1,93 @@
+"""The morning unlock: by the phrase, a key fob, the box PIN or a recovery sheet, for whoever is signed in."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, jsonify, redirect, render_template
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from appliance.service.box_pin import BoxPin
+from appliance.service.clinic import Clinic
+from appliance.service.key_fobs import KeyFobs
+from appliance.service.unlocking import Unlocking
+from web.kiosk.access import require_fresh_pin
+from web.kiosk.guard import allow
+from web.kiosk.requests import decoded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaysIn:
+    """What opens the records."""
+
+    unlocking: Unlocking
+    fobs: KeyFobs
+    pin: BoxPin
+
+
+class _PhraseRequest(msgspec.Struct, forbid_unknown_fields=True):
+    phrase: str
+
+
+class _PinRequest(msgspec.Struct, forbid_unknown_fields=True):
+    pin: str
+
+
+def create_unlock(clinic: Clinic, ways: WaysIn) -> Blueprint:
+    """Build the routes."""
+    unlock = Blueprint("unlock", __name__)
+    _add_page(unlock, clinic, ways)
+    _add_acts(unlock, clinic, ways)
+    return unlock
+
+
+def _add_page(unlock: Blueprint, clinic: Clinic, ways: WaysIn) -> None:
+    @unlock.get("/unlock")
+    @allow("signed-in")
+    def page() -> str | WerkzeugResponse:
+        if clinic.records().is_unlocked:
+            return redirect("/", 303)
+        return render_template(
+            "kiosk/unlock.html",
+            wait_s=ways.unlocking.wait_s,
+            has_fobs=bool(ways.fobs.listed()),
+            has_pin=ways.pin.slot() is not None,
+            fob=_fob_view(ways.fobs),
+        )
+
+    @unlock.get("/api/fob")
+    @allow("signed-in")
+    def fob() -> Response:
+        return jsonify(_fob_view(ways.fobs))
+
+
+def _add_acts(unlock: Blueprint, clinic: Clinic, ways: WaysIn) -> None:
+    @unlock.post("/api/unlock")
+    @allow("signed-in")
+    def by_phrase() -> Response:
+        ways.unlocking.unlock(decoded(_PhraseRequest).phrase)
+        return _opened(clinic)
+
+    @unlock.post("/api/unlock/fob")
+    @allow("signed-in")
+    def by_fob() -> Response:
+        # Fob and PIN: a fob that was found, at a screen that was left open, opens nothing.
+        require_fresh_pin(clinic)
+        ways.fobs.unlock()
+        return _opened(clinic)
+
+    @unlock.post("/api/unlock/pin")
+    @allow("signed-in")
+    def by_pin() -> Response:
+        ways.pin.unlock(decoded(_PinRequest).pin)
+        return _opened(clinic)
+
+
+def _opened(clinic: Clinic) -> Response:
+    clinic.touch()
+    return jsonify(go="/")
+
+
+def _fob_view(fobs: KeyFobs) -> dict[str, Any]:
+    found = fobs.in_box()
+    return {"state": found.state, "words": found.words, "take_out": fobs.to_take_out()}
