@@ -62,7 +62,7 @@ def open_records(
         clock: Where the time comes from.
         door: The file system; a test's own.
         durability: Instead of the choice by SQLite's version; for tests only.
-        ballast_bytes: Room to set aside for the day when there is none.
+        ballast_bytes: Room to set aside for the day when there is none; 0 also sets none aside for photos.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,7 +82,8 @@ def open_records(
     if opening.store is None:
         lock.close()
     elif opening.state == "ready":
-        space.lay_ballast(folder, ballast_bytes)
+        opening.store.ballast_bytes = ballast_bytes
+        opening.store.space()
     return opening
 
 

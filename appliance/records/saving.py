@@ -108,9 +108,10 @@ class Saver:
             try:
                 return self._save(action, operator_id, writes, also, objects, detail)
             except DiskFullError:
-                if any(write.photo is not None for write in writes) or not space.drop_ballast(self._folder):
+                # Signing in, deleting and the audit must go on when the disk is full; photos have a room of their own.
+                has_photo = any(write.photo is not None for write in writes)
+                if not (space.drop_reserve if has_photo else space.drop_ballast)(self._folder):
                     raise
-                # Signing in, deleting and the audit must go on when the disk is full.
                 return self._save(action, operator_id, writes, also, objects, detail)
 
     def _save(
@@ -165,7 +166,7 @@ class Saver:
     def _write_photo(self, write: Write, keys: DataKeys) -> None:
         if write.photo is None:
             return
-        if space.look(self._folder).level == "full":
+        if space.make_room(self._folder, len(write.photo)).level == "full":
             raise DiskFullError(FULL)
         encounter_id = str(write.parents["encounter_id"])
         _, data_key = keys.of(write.content, write.record_id, write.parents)

@@ -7,7 +7,7 @@ One object for the life of the process; every method may be called from any thre
 import logging
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -46,6 +46,10 @@ class RecordStore(RecordReader):
         """Under the saver's lock; screens use `find`."""
         self.damaged_subjects: tuple[str, ...] = ()
         """Ids of subjects that did not open at the last unlock; all others can be worked with."""
+        self.ballast_bytes = 0
+        """Room to set aside, also again; 0 sets none aside."""
+        self.on_unlocked: Callable[[], None] = lambda: None
+        """Called after each unlock."""
         self.backing_up = threading.Lock()
         """Held while a backup is written: nothing is erased meanwhile, for the stick would hold what is gone."""
         self._lock = lock
@@ -97,7 +101,9 @@ class RecordStore(RecordReader):
             damaged: list[str] = []
             self.index.rebuild(self.all_readable(SubjectContent, damaged), self.visits())
             self.damaged_subjects = tuple(damaged)
-            return self._noted_if_possible("unlocked", operator_id, detail)
+            saved = self._noted_if_possible("unlocked", operator_id, detail)
+        self.on_unlocked()
+        return saved
 
     def open_slot(self, secret: WrappingKey) -> OpenedSlot:
         """Open the clinic's private key without unlocking anything, as before a secret is changed.
@@ -253,7 +259,9 @@ class RecordStore(RecordReader):
             return self.note("date-confirmed", operator_id)
 
     def space(self) -> space.Space:
-        """Look how much room is left."""
+        """Look how much room is left; where there is plenty, what was given back is set aside again."""
+        if self.ballast_bytes:
+            space.lay_ballast(self.folder, self.ballast_bytes)
         return space.look(self.folder)
 
     def signing_key(self) -> Ed25519PrivateKey:
@@ -283,12 +291,9 @@ class RecordStore(RecordReader):
                 if isinstance(write.content, SubjectContent):
                     self.index.put_subject(write.record_id, write.content)
                 elif isinstance(write.content, EncounterContent):
-                    self.index.put_visit(
-                        Visit(
-                            encounter_id=write.record_id,
-                            subject_id=str(write.parents["subject_id"]),
-                            sequence=saved.sequence,
-                            recorded_at=saved.recorded_at,
-                            is_date_confirmed=saved.is_date_confirmed,
-                        )
-                    )
+                    visit = Visit(
+                        encounter_id=write.record_id, subject_id=str(write.parents["subject_id"]),
+                        sequence=saved.sequence, recorded_at=saved.recorded_at,
+                        is_date_confirmed=saved.is_date_confirmed,
+                    )  # fmt: skip
+                    self.index.put_visit(visit)

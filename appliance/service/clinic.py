@@ -54,6 +54,8 @@ class Clinic:
         """Secrets to show on the screens; never of a clinic."""
         self.to_take_out: Callable[[], str] = str
         """Says that a key fob was left in the box; empty where none is, and where nobody looks for one."""
+        self.on_unlocked: Callable[[], None] = lambda: None
+        """Called each time the records were opened, by whatever secret: what waited for that."""
         self._people = self._people_of(opening)
         self._session = Session(idle_s=idle_s)
         self._user: User | None = None
@@ -61,6 +63,8 @@ class Clinic:
         self._token = ""
         self.run = secrets.token_hex(4)
         """Another one after each start: pages that were open before it are out of date."""
+        self.session_number = 0
+        """Another one after each sign-in: what was begun in one session is not ended in the next."""
         self.page = HOME
         """What this session looked at last: whoever unlocks the screen again comes back to it."""
         self._lock = threading.RLock()
@@ -187,7 +191,13 @@ class Clinic:
     def _people_of(self, opening: "Opening") -> "People | None":
         from appliance.records.people import People
 
-        return None if opening.store is None else People(opening.store, clock=self.clock)
+        if opening.store is None:
+            return None
+        opening.store.on_unlocked = self._unlocked
+        return People(opening.store, clock=self.clock)
+
+    def _unlocked(self) -> None:
+        self.on_unlocked()
 
     # At the screen
 
@@ -223,6 +233,7 @@ class Clinic:
         with self._screen.changing(is_another=is_another), self._lock:
             now_s = self.clock.monotonic_s()
             before, self._session = self._session.at(now_s), self._session.signed_in(user_id, now_s)
+            self.session_number += 1
             if is_another or before.state != "locked":
                 self.page = HOME
             self._token, self._user, self._last_user_id = token, user, user_id

@@ -159,7 +159,7 @@ class FirstRun:
             CannotOpenError, NotSavedError, OSError: The folder or the disk does not take it.
         """
         from appliance.records.setup import SetUpAnswers, complete
-        from appliance.records.space import lay_ballast
+        from appliance.records.space import BALLAST_BYTES
 
         with self._lock:
             attempt = self._going_on("lead")
@@ -178,7 +178,8 @@ class FirstRun:
                 is_date_right=attempt.is_date_right,
             )
             store = complete(folder, attempt.made, answers, clock=self._clinic.clock)
-            lay_ballast(folder)
+            store.ballast_bytes = BALLAST_BYTES
+            store.space()
             self._attempt = None
             return self._clinic.adopt(store)
 

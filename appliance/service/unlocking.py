@@ -22,10 +22,8 @@ T = TypeVar("T")
 class Unlocking:
     """What a phrase or a sheet opens; any thread may call, one guess at a time."""
 
-    def __init__(self, clinic: Clinic, on_unlocked: Callable[[], None] = lambda: None) -> None:
-        """Take the clinic, and what is to be done each time its records were opened: what waited for the phrase."""
+    def __init__(self, clinic: Clinic) -> None:
         self._clinic = clinic
-        self._on_unlocked = on_unlocked
         self._lock = threading.Lock()
         # Counted apart: whoever guesses at the sign-in screen must not keep the nurse from opening the records.
         self._guesses = {True: (0, 0.0), False: (0, 0.0)}
@@ -46,7 +44,6 @@ class Unlocking:
         user = self._clinic.require_user()
         with self._lock:
             self._store().unlock(self._guess(typed), user.user_id)
-        self._on_unlocked()
 
     def unlock_with(self, ask: Callable[[], "WrappingKey"], *, is_guess: bool) -> None:
         """Open the records with what a key fob or the box's chip gives.

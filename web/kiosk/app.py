@@ -120,11 +120,13 @@ def _register_clinic(
     from appliance.host.tpm import Tpm
     from appliance.service.backups import Backups
     from appliance.service.box_pin import BoxPin
+    from appliance.service.erasures import Erasures
     from appliance.service.key_fobs import KeyFobs
 
     # The network's face says refusals with this module's statuses, so it comes later.
     from web.kiosk.day import create_day
     from web.kiosk.devices import create_devices
+    from web.kiosk.erasing import create_erasing
     from web.kiosk.first_run import create_first_run
     from web.kiosk.keys import create_keys
     from web.kiosk.patients import create_patients
@@ -133,7 +135,7 @@ def _register_clinic(
     from web.kiosk.upkeep import create_upkeep
     from web.kiosk.visits import create_visits
 
-    unlocking = Unlocking(clinic, station.visits.settle if station.visits is not None else lambda: None)
+    unlocking = Unlocking(clinic)
     ways = WaysIn(
         unlocking=unlocking,
         fobs=KeyFobs(clinic, unlocking, records.stick_folders),
@@ -153,10 +155,21 @@ def _register_clinic(
         blueprint.context_processor(lambda: {"state": station.state()})
         app.register_blueprint(blueprint)
     if station.visits is not None:
-        for blueprint in (create_visits(station, station.visits), create_patients(station.visits)):
+        clinic.on_unlocked = station.visits.settle
+        erasures = Erasures(clinic, station.visits, lambda: _visit_on_screen(station))
+        for blueprint in (
+            create_visits(station, station.visits),
+            create_patients(station.visits),
+            create_erasing(clinic, erasures),
+        ):
             blueprint.context_processor(lambda: {"state": station.state()})
             app.register_blueprint(blueprint)
     clinic.attach(station)
+
+
+def _visit_on_screen(station: Station) -> str | None:
+    current = station.captures.current
+    return None if current is None else current.encounter_id
 
 
 def _allow_caching_of_static_files() -> None:

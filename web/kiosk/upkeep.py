@@ -71,10 +71,10 @@ def _add_pages(upkeep: Blueprint, clinic: Clinic, backups: Backups, keep_years: 
     def overview() -> str:
         store = clinic.records()
         room = store.space()
-        photos = max(0, room.free_bytes - FULL_BYTES) // PHOTO_BYTES
+        photos = max(0, room.room_bytes - FULL_BYTES) // PHOTO_BYTES
         return render_template(
             "kiosk/upkeep/upkeep.html",
-            free=f"{_size_words(room.free_bytes)} free",
+            free=f"{_size_words(room.room_bytes)} free",
             room=room.action or f"Room for about {photos:,} more photos.",
             level=room.level,
         )
@@ -100,7 +100,12 @@ def _add_pages(upkeep: Blueprint, clinic: Clinic, backups: Backups, keep_years: 
         except LockedError:
             due = None
         lines = [
-            {"who": one.pseudonym, "seen": day_words(one.last_seen_at, is_confirmed=True), "visits": one.visits}
+            {
+                "subject_id": one.subject_id,
+                "who": one.pseudonym,
+                "seen": day_words(one.last_seen_at, is_confirmed=True),
+                "visits": one.visits,
+            }
             for one in due or ()
         ]
         return render_template(
