@@ -4,6 +4,7 @@ A full disk, a disk that takes no writes, a damaged database, files of a later v
 each is a state with a sentence for the screen. The folder is not repaired here, only swept of unfinished writes.
 """
 
+import errno
 import logging
 import os
 import sqlite3
@@ -123,8 +124,20 @@ def older_copies(folder: Path) -> tuple[Path, ...]:
 
 
 def is_writable(folder: Path) -> bool:
-    """Ask whether files can be made there; a file system mounted read-only says no to root too."""
-    return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
+    """Ask whether files can be made there; a file system mounted read-only says no to root too.
+
+    One that turned read-only by an error may still call itself writable, so the database is opened to write.
+    Only before SQLite has it open: closing it would drop SQLite's locks.
+    """
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return False
+    try:
+        os.close(os.open(folder / database.DATABASE_NAME, os.O_WRONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        return error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}
+    return True
 
 
 def _empty(folder: Path, *, is_read_only: bool) -> Opening:

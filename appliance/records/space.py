@@ -25,8 +25,8 @@ FULL_FILES: Final = 20
 """The same levels by the number of files that can still be made."""
 BALLAST_BYTES: Final = 32 << 20
 BALLAST_NAME: Final = "ballast"
-RESERVE_BYTES: Final = SHORT_BYTES
-"""With nothing else left, just where assessments stop: the same 200 photos."""
+RESERVE_BYTES: Final = SHORT_BYTES - (1 << 20)
+"""With nothing else left, just below where assessments stop: the same 200 photos."""
 RESERVE_NAME: Final = "ballast-photos"
 
 
