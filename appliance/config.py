@@ -111,6 +111,8 @@ class LanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     port: Port = 8443
     folder: str = "/var/lib/dermstation/lan"
     """Where the box keeps its certificate: beside the records, never in their backups."""
+    front: str | None = None
+    """Where the station meets the process that faces the network, a service of its own; without it, it starts a child."""
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -30,7 +30,7 @@ PARENT_GROWTH_MAX_MIB = 20
 HANG_S = 5.0
 ATTEMPTS = """
 import mmap, os, signal, socket, sys
-from appliance.imaging.confinement import confine
+from appliance.confinement import confine
 kept = os.open("/dev/null", os.O_RDWR)
 attempts = {
     "open": lambda: open("/etc/hostname"),

@@ -110,6 +110,23 @@ def test_the_engine_has_no_network_no_devices_and_no_records() -> None:
     assert settings_of(name, "MemoryMax")
 
 
+def test_the_front_has_no_network_no_devices_no_records_and_a_lower_priority() -> None:
+    name = "dermstation-front.service"
+    assert settings_of(name, "PrivateNetwork") == ["yes"]
+    assert settings_of(name, "RestrictAddressFamilies") == ["AF_UNIX"]
+    assert settings_of(name, "PrivateDevices") == ["yes"]
+    (hidden,) = settings_of(name, "InaccessiblePaths")
+    assert {"-/var/lib/dermstation", "-/run/dermstation"} <= set(hidden.split())
+    assert settings_of(name, "Nice") == ["10"]
+    # In no group that opens something of the others.
+    assert settings_of(name, "SupplementaryGroups") == []
+    assert "dermstation-front" not in {
+        line.split()[1]
+        for line in (boot_files.SOURCE / "sysusers.d/dermstation.conf").read_text().splitlines()
+        if line.startswith("m ")
+    }
+
+
 @needs_root
 @needs_analyze
 def test_users_and_directories_come_out_as_the_units_need_them(root: Path) -> None:
@@ -127,6 +144,7 @@ def test_users_and_directories_come_out_as_the_units_need_them(root: Path) -> No
     for path, owner, group, mode in (
         ("run/dermstation", shells["dermstation-engine"][0], groups["dermstation-socket"][0], 0o750),
         ("var/lib/dermstation", shells["dermstation-station"][0], groups["dermstation-station"][0], 0o700),
+        ("run/dermstation-lan", shells["dermstation-station"][0], groups["dermstation-front"][0], 0o2750),
         ("opt/dermstation/bundle", 0, 0, 0o755),
         ("etc/dermstation", 0, 0, 0o755),
     ):
@@ -176,6 +194,9 @@ def test_the_example_settings_are_accepted_and_fit_units_and_browser() -> None:
     assert policy["URLAllowlist"] == [origin]
     assert policy["URLBlocklist"] == ["*"]
     assert Path(config.engine.socket or "").parent == Path("/run/dermstation")
+    (front,) = settings_of("dermstation-front.service", "ExecStart")
+    assert front.endswith(f" {config.lan.front}")
+    assert Path(config.lan.front or "").parent == Path("/run/dermstation-lan")
     for service in ("engine", "station"):
         (command,) = settings_of(f"dermstation-{service}.service", "ExecStart")
         assert command.endswith("--config /etc/dermstation/dermstation.toml")

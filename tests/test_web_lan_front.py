@@ -1,13 +1,15 @@
 """The front process over real sockets: what it cuts off, refuses, hides and passes on; and how it counts."""
 
 import hashlib
+import os
 import random
+import signal
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from appliance.records.dating import RELEASED_AT
 from web.lan.control import Settings
 from web.lan.front_process import FrontProcess
 from web.lan.limits import Bucket, Counts, Limits, network_of
+from web.lan.passing import passed_connections
 from web.listening import tcp_listener
 from web.server import HttpServer
 
@@ -44,6 +47,7 @@ class Fronted:
     front: FrontProcess
     server: HttpServer
     seen: list[dict[str, str]]
+    is_asked: threading.Event
     busy: threading.Event
 
     @contextmanager
@@ -72,7 +76,7 @@ def all_of(connection: socket.socket) -> bytes:
     return content
 
 
-def application(seen: list[dict[str, str]], busy: threading.Event) -> Flask:
+def application(seen: list[dict[str, str]], is_asked: threading.Event, busy: threading.Event) -> Flask:
     app = Flask(__name__)
 
     @app.route("/", methods=["GET", "POST", "HEAD"])
@@ -84,6 +88,7 @@ def application(seen: list[dict[str, str]], busy: threading.Event) -> Flask:
 
     @app.get("/long")
     def long() -> str:
+        is_asked.set()
         busy.wait(READ_S)
         return "late"
 
@@ -100,25 +105,34 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return files.ensure((NAME,), (), max(datetime.now(UTC), RELEASED_AT))
 
 
-@contextmanager
-def fronted(folder: Path, made: Certificates, limits: Limits) -> Iterator[Fronted]:
-    seen: list[dict[str, str]] = []
-    busy = threading.Event()
-    path = folder / "station.sock"
-    upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    upstream.bind(str(path))
-    server = HttpServer(application(seen, busy), upstream, threads=4, max_body_bytes=1 << 20, is_behind_tls=True)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    settings = Settings(
-        upstream=str(path),
+def settings_of(made: Certificates, limits: Limits) -> Settings:
+    return Settings(
         chain_pem=made.chain_pem.decode(),
         key_pem=key_pem(made.leaf.key).decode(),
         authority_der=made.authority_der,
         guide_html="<p>guide</p>",
         limits=limits,
     )
-    with tcp_listener("127.0.0.1", 0) as listener, FrontProcess([listener], settings) as front:
+
+
+@contextmanager
+def fronted(made: Certificates, limits: Limits) -> Iterator[Fronted]:
+    seen: list[dict[str, str]] = []
+    is_asked, busy = threading.Event(), threading.Event()
+    with ExitStack() as stack:
+        passed, upstream = passed_connections()
+        stack.callback(upstream.close)
+        server = HttpServer(
+            application(seen, is_asked, busy), passed, threads=4, max_body_bytes=1 << 20, is_behind_tls=True
+        )
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        stack.callback(server.close)
+        stack.callback(thread.join, 10)
+        stack.callback(server.stop)
+        stack.callback(busy.set)
+        listener = stack.enter_context(tcp_listener("127.0.0.1", 0))
+        front = stack.enter_context(FrontProcess([listener], upstream, settings_of(made, limits), None))
         assert front.wait_ready(30)
         yield Fronted(
             port=listener.getsockname()[1],
@@ -126,17 +140,14 @@ def fronted(folder: Path, made: Certificates, limits: Limits) -> Iterator[Fronte
             front=front,
             server=server,
             seen=seen,
+            is_asked=is_asked,
             busy=busy,
         )
-    busy.set()
-    server.stop()
-    thread.join(10)
-    server.close()
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory, made: Certificates) -> Iterator[Fronted]:
-    with fronted(tmp_path_factory.mktemp("front"), made, QUICK) as one:
+def quick(made: Certificates) -> Iterator[Fronted]:
+    with fronted(made, QUICK) as one:
         yield one
 
 
@@ -308,14 +319,14 @@ def test_hostile_bytes_leave_it_standing(quick: Fronted, seed: int) -> None:
     assert quick.front.pid == first
 
 
-def test_over_its_share_an_address_is_told_to_wait(tmp_path: Path, made: Certificates) -> None:
-    with fronted(tmp_path, made, replace(QUICK, requests_each_per_s=0.001, requests_each_burst=3)) as one:
+def test_over_its_share_an_address_is_told_to_wait(made: Certificates) -> None:
+    with fronted(made, replace(QUICK, requests_each_per_s=0.001, requests_each_burst=3)) as one:
         answers = [one.says(GET)[9:12] for _ in range(5)]
     assert answers == [b"200"] * 3 + [b"429"] * 2
 
 
-def test_over_its_connections_an_address_is_shut_out_and_let_in_again(tmp_path: Path, made: Certificates) -> None:
-    with fronted(tmp_path, made, replace(QUICK, connections_each=2, handshake_s=60.0)) as one:
+def test_over_its_connections_an_address_is_shut_out_and_let_in_again(made: Certificates) -> None:
+    with fronted(made, replace(QUICK, connections_each=2, handshake_s=60.0)) as one:
         held = [socket.create_connection(("127.0.0.1", one.port)) for _ in range(2)]
         with pytest.raises((ConnectionError, ssl.SSLError)):
             one.says(GET)
@@ -331,8 +342,8 @@ def test_over_its_connections_an_address_is_shut_out_and_let_in_again(tmp_path: 
         until(is_in)
 
 
-def test_a_station_that_is_busy_is_no_fault_of_the_boxs(tmp_path: Path, made: Certificates) -> None:
-    with fronted(tmp_path, made, replace(QUICK, answering=1, answer_s=READ_S)) as one, one.connected() as first:
+def test_a_station_that_is_busy_is_no_fault_of_the_boxs(made: Certificates) -> None:
+    with fronted(made, replace(QUICK, answering=1, answer_s=READ_S)) as one, one.connected() as first:
         first.sendall(GET.replace(b"GET / ", b"GET /long "))
         until(lambda: b" 429 " in one.says(GET))
         one.busy.set()
@@ -340,47 +351,57 @@ def test_a_station_that_is_busy_is_no_fault_of_the_boxs(tmp_path: Path, made: Ce
         assert b"fine" in one.says(GET)
 
 
-def test_a_station_that_is_away_is_one_sentence(tmp_path: Path, made: Certificates) -> None:
-    with fronted(tmp_path, made, QUICK) as one:
-        (tmp_path / "station.sock").unlink()
+def test_a_station_that_is_away_is_one_sentence(made: Certificates) -> None:
+    with fronted(made, QUICK) as one:
+        one.server.stop()
         answer = one.says(GET)
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"Try again in a moment." in answer
 
 
-def test_a_new_certificate_is_shown_without_a_new_start(tmp_path: Path, made: Certificates) -> None:
+def certificate_shown(one: Fronted) -> bytes:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    with one.connected(tls=client) as connection:
+        assert isinstance(connection, ssl.SSLSocket)
+        return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").digest()
+
+
+def test_a_new_certificate_is_shown_and_nobody_is_refused_meanwhile(tmp_path: Path, made: Certificates) -> None:
     files = CertificateFiles(tmp_path / "other", released_at=RELEASED_AT)
     other = files.ensure((NAME,), (), made.leaf.certificate.not_valid_after_utc.replace(year=2026, month=11, day=20))
-    with fronted(tmp_path, made, QUICK) as one:
-        first = one.front.pid
-        one.front.update(
-            Settings(
-                upstream=str(tmp_path / "station.sock"),
-                chain_pem=other.chain_pem.decode(),
-                key_pem=key_pem(other.leaf.key).decode(),
-                authority_der=other.authority_der,
-                guide_html="",
-                limits=QUICK,
-            )
-        )
-
-        def shown() -> bytes:
-            client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            client.check_hostname = False
-            client.verify_mode = ssl.CERT_NONE
-            with one.connected(tls=client) as connection:
-                assert isinstance(connection, ssl.SSLSocket)
-                return connection.getpeercert(binary_form=True) or b""
-
-        until(lambda: hashlib.sha256(shown()).digest() == other.leaf.fingerprint)
-        assert one.front.pid == first
+    with fronted(made, replace(QUICK, answer_s=READ_S)) as one, one.connected() as first:
+        before = one.front.pid
+        first.sendall(GET.replace(b"GET / ", b"GET /long "))
+        until(one.is_asked.is_set)
+        one.front.update(settings_of(other, QUICK))
+        threading.Timer(0.3, one.busy.set).start()
+        # Who comes while one front leaves and the next one starts waits: nobody is refused.
+        shown = [certificate_shown(one)]
+        while shown[-1] != other.leaf.fingerprint:
+            shown.append(certificate_shown(one))
+        assert set(shown) <= {made.leaf.fingerprint, other.leaf.fingerprint}
+        assert b"late" in all_of(first)
+        assert one.front.pid not in {before, None}
 
 
-def test_the_front_ends_with_the_station(tmp_path: Path, made: Certificates) -> None:
-    with fronted(tmp_path, made, QUICK) as one:
-        process = one.front._process
-        assert process is not None
-    assert process.poll() is not None
+def test_a_front_that_was_killed_is_followed_by_another(made: Certificates) -> None:
+    with fronted(made, QUICK) as one:
+        before = one.front.pid
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        until(lambda: one.front.pid not in {before, None})
+        assert b"fine" in one.says(GET)
+
+
+def test_the_front_gives_way_to_the_station_and_ends_with_it(made: Certificates) -> None:
+    with fronted(made, QUICK) as one:
+        pid = one.front.pid
+        assert pid is not None
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+        assert Path(f"/proc/{pid}").exists()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
 
+from appliance.confinement import confine
 from appliance.errors import ImageError
-from appliance.imaging.confinement import confine
 from appliance.imaging.findings import CardAnswer, ChangeAnswer, balanced_by_card, card_finding, change_finding
 from appliance.imaging.pixels import pixels_from_bytes
 from appliance.imaging.preview import measure_frame

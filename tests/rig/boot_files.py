@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[2] / "systemd"
 UNITS = sorted(path.name for path in (SOURCE / "units").iterdir())
 SERVICES = [name for name in UNITS if name.endswith(".service")]
 RULES = "70-dermstation.rules"
-_STUBS = ("opt/dermstation/venv/bin/dermstation", "usr/bin/cage")
+_STUBS = ("opt/dermstation/venv/bin/dermstation", "opt/dermstation/venv/bin/python", "usr/bin/cage")
 _TOOL_S = 120
 
 

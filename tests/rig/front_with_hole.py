@@ -6,6 +6,7 @@ shut itself in. With USER, a number, it runs as that user and group, as its unit
 
 import contextlib
 import io
+import mmap  # noqa: F401 - an attacker would bring their own
 import os
 import sys
 from http import HTTPStatus

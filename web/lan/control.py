@@ -1,6 +1,6 @@
-"""What the station tells the process in front of it, as lines of JSON on a socket that both inherited.
+"""What the station tells the process in front of it: descriptors first, then lines of JSON.
 
-The front learns no more than it needs to speak for the box: its certificate, where the station answers, and two pages
+The front learns no more than it needs to speak for the box: its certificate, the way to the station, and two pages
 without anybody's name.
 """
 
@@ -10,6 +10,8 @@ import msgspec
 
 from web.lan.limits import Limits
 
+DESCRIPTORS: Final = b"descriptors\n"
+"""Comes with the way to the station and the listening sockets, in this order."""
 READY: Final = b"ready\n"
 LINE_MAX_BYTES: Final = 1 << 20
 PEER_HEADER: Final = "X-Dermstation-Peer"
@@ -20,10 +22,8 @@ OWN_HEADERS: Final = "x-dermstation-"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, tag="settings"):
-    """The first line, and again whenever something of it changes."""
+    """The first line, and only that: who is shut in cannot load another certificate."""
 
-    upstream: str
-    """Path of the Unix socket on which the station answers."""
     chain_pem: str
     key_pem: str
     authority_der: bytes
@@ -43,7 +43,11 @@ class CutDevice(msgspec.Struct, frozen=True, kw_only=True, tag="cut"):
     device_id: str
 
 
-Message = Settings | CutDevice
+class Leave(msgspec.Struct, frozen=True, kw_only=True, tag="leave"):
+    """Answer what is being asked, and end: the next front has another certificate."""
+
+
+Message = Settings | CutDevice | Leave
 _decoder = msgspec.json.Decoder(Message)
 
 

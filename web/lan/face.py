@@ -5,9 +5,7 @@ is a sentence on the screen of phones and is tried again; capture never waits fo
 """
 
 import logging
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -38,6 +36,7 @@ from web.lan.app import MAX_BODY_BYTES, LanParts, create_lan_app
 from web.lan.control import Settings
 from web.lan.front_process import FrontProcess
 from web.lan.limits import Limits
+from web.lan.passing import passed_connections
 from web.listening import tcp_listener
 from web.server import HttpServer
 
@@ -47,6 +46,7 @@ THREADS: Final = 4
 _LOOK_AGAIN_S: Final = 10.0
 """How often addresses, name and date are compared with the certificate."""
 _FINGERPRINT_WORD_BYTES: Final = 12
+_NO_FRONT: Final = "Phones cannot come in at this moment: what answers them is being started."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,6 @@ class LanFace:
         self._notice = ""
         self._listener: socket.socket | None = None
         self._front: FrontProcess | None = None
-        self._upstream = Path()
         self._stack = ExitStack()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="lan-watch", daemon=True)
@@ -127,8 +126,9 @@ class LanFace:
         port, name = self.port, (self.claimed_name() or self._names[0]).rstrip(".")
         with self._lock:
             made = self._certificates
-            if made is None or self._problem:
-                return LanState(problem=self._problem, notice=self._notice)
+            problem = self._problem or ("" if self._front is not None and self._front.is_ready else _NO_FRONT)
+            if made is None or problem:
+                return LanState(problem=problem, notice=self._notice)
             digest = made.authority.fingerprint
             private = private_addresses(self._addresses)
             return LanState(
@@ -203,23 +203,21 @@ class LanFace:
                 self._problem = f"Phones cannot come in, for {place} cannot be used: {error.strerror or error}."
 
     def _serve(self, made: Certificates) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="dermstation-lan-"))
-        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        self._upstream = folder / "station.sock"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(self._upstream))
-        server = HttpServer(self._app, listener, threads=THREADS, max_body_bytes=MAX_BODY_BYTES, is_behind_tls=True)
+        passed, upstream = passed_connections()
+        self._stack.enter_context(upstream)
+        server = HttpServer(self._app, passed, threads=THREADS, max_body_bytes=MAX_BODY_BYTES, is_behind_tls=True)
         thread = threading.Thread(target=server.run, name="lan-server", daemon=True)
         thread.start()
         self._stack.callback(server.close)
         self._stack.callback(thread.join, 5)
         self._stack.callback(server.stop)
         if self._listener is not None:
-            self._front = self._stack.enter_context(FrontProcess([self._listener], self._settings(made)))
+            meeting = Path(self._config.lan.front) if self._config.lan.front else None
+            front = FrontProcess([self._listener], upstream, self._settings(made), meeting)
+            self._front = self._stack.enter_context(front)
 
     def _settings(self, made: Certificates) -> Settings:
         return Settings(
-            upstream=str(self._upstream),
             chain_pem=made.chain_pem.decode(),
             key_pem=key_pem(made.leaf.key).decode(),
             authority_der=made.authority_der,

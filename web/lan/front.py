@@ -1,28 +1,25 @@
 """The front: a process of its own that faces the network, ends TLS, keeps the limits, and passes on what is left.
 
 Floods, half-open handshakes and slow clients cost this process time, and the kernel gives it less than the station's.
-It holds the box's certificate and nothing else: no records, no keys of theirs, no files.
-Run by `front_process.py`: python -m web.lan.front CONTROL LISTENER..., numbers of inherited descriptors.
+It holds the box's certificate and nothing else: no records, no keys of theirs, no files. Before the first connection it
+shuts itself in (`front_main.py`): whoever takes it over can answer phones and ask the station what a phone may ask, and
+do nothing else.
 """
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
-import resource
 import socket
 import ssl
 import struct
-import sys
 from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import h11
-import msgspec
 
-from web.lan.control import LINE_MAX_BYTES, READY, CutDevice, Settings, message_of
+from web.lan.control import Settings
 from web.lan.http import READ_BYTES, RefusedError, Request, read_request, refused, whole_answer
 from web.lan.limits import Counts
 from web.lan.relay import Relay
@@ -30,20 +27,18 @@ from web.lan.relay import Relay
 logger = logging.getLogger("web.lan.front")
 _TLS_HANDSHAKE: Final = b"\x16"
 """First byte of a TLS connection (RFC 8446, 5.1: content type handshake)."""
-_NICE: Final = 10
-_MEMORY_BYTES: Final = 768 << 20
-_FILES: Final = 512
 _REQUESTS_A_CONNECTION: Final = 200
 _ABORT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of nothing: a refused connection leaves no trace in the kernel."""
 _WRITE_BUFFER_BYTES: Final = 256 << 10
 _RETRY_S: Final = 0.05
+_LEAVE_S: Final = 3.0
 
 
 class Front:
     """Takes connections from the listeners until the station closes the control socket."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, upstream: socket.socket) -> None:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -52,21 +47,31 @@ class Front:
         self._load(settings)
         self._loop = asyncio.get_running_loop()
         self.counts = Counts(limits=settings.limits, now_s=self._loop.time())
-        self._relay = Relay(settings.upstream, settings.limits)
+        self._relay = Relay(upstream, settings.limits)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._new: set[asyncio.Task[Any] | None] = set()
+        """Those whose first request has no answer yet."""
         self._writers: dict[asyncio.StreamWriter, str] = {}
         """Connections whose device is known, by its id."""
-
-    def update(self, settings: Settings) -> None:
-        """Go on with another certificate; connections that are open keep theirs."""
-        self._load(settings)
-        self.settings = settings
+        self._conversing: set[asyncio.StreamWriter] = set()
+        self._answering = 0
 
     def cut(self, device_id: str) -> None:
         """End every connection of a device."""
         for writer, owner in list(self._writers.items()):
             if owner == device_id:
                 writer.transport.abort()
+
+    async def finish(self) -> None:
+        """Wait until what is being answered has its answer, within reason."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                while self._is_engaged():
+                    await asyncio.sleep(_RETRY_S)
+
+    def _is_engaged(self) -> bool:
+        is_sending = any(one.transport.get_write_buffer_size() for one in self._conversing)
+        return bool(self._answering or self._new) or is_sending
 
     async def serve(self, listener: socket.socket) -> None:
         """Accept for ever."""
@@ -83,8 +88,9 @@ class Front:
                 _abort(connection)
                 continue
             task = self._loop.create_task(self._attend(connection, address))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            for tasks in (self._tasks, self._new):
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
 
     async def _attend(self, connection: socket.socket, address: str) -> None:
         try:
@@ -126,6 +132,7 @@ class Front:
         )
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+        self._conversing.add(writer)
         try:
             await self._converse(reader, writer, address)
             writer.close()
@@ -133,6 +140,7 @@ class Front:
                 await writer.wait_closed()
         finally:
             self._writers.pop(writer, None)
+            self._conversing.discard(writer)
             transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
@@ -156,9 +164,12 @@ class Front:
     async def _answer(self, http: h11.Connection, writer: asyncio.StreamWriter, request: Request, address: str) -> None:
         if not self.counts.request(address, self._loop.time()):
             raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "The box has too much to do. Wait a moment.")
+        self._answering += 1
         try:
             await self._relay.answer(http, writer, request, address, partial(self._own, writer))
         finally:
+            self._answering -= 1
+            self._new.discard(asyncio.current_task())
             self.counts.answered(address, self._loop.time())
 
     def _own(self, writer: asyncio.StreamWriter, device_id: str) -> None:
@@ -216,58 +227,3 @@ def _abort(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
     connection.close()
-
-
-async def _obey(front: Front, control: asyncio.StreamReader) -> None:
-    """Do what the station says, until it is gone."""
-    while line := await control.readline():
-        message = message_of(line)
-        if isinstance(message, CutDevice):
-            front.cut(message.device_id)
-        else:
-            front.update(message)
-
-
-async def _main(control: socket.socket, listeners: list[socket.socket]) -> None:
-    reader, writer = await asyncio.open_connection(sock=control, limit=LINE_MAX_BYTES)
-    settings = message_of(await reader.readline())
-    if not isinstance(settings, Settings):
-        raise msgspec.ValidationError("settings come first")
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: logger.debug("connection failed: %s", context.get("message")))
-    front = Front(settings)
-    tasks = [loop.create_task(front.serve(listener)) for listener in listeners]
-    writer.write(READY)
-    await _obey(front, reader)
-    for task in tasks:
-        task.cancel()
-
-
-def _shut_in() -> None:
-    """Give up what is not needed: priority, large memory, files, and core dumps with a key in them."""
-    with contextlib.suppress(OSError):  # a service manager may forbid even that
-        os.nice(_NICE)
-    for limit, value in {
-        resource.RLIMIT_AS: _MEMORY_BYTES,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 1 << 20,
-        resource.RLIMIT_NOFILE: _FILES,
-    }.items():
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(limit, (value, value))
-
-
-def main(arguments: list[str]) -> None:
-    """Serve until the station is gone."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    _shut_in()
-    control, *listeners = (socket.socket(fileno=int(number)) for number in arguments)
-    for listener in listeners:
-        listener.settimeout(0)
-    gc.freeze()
-    with contextlib.suppress(ConnectionError):  # the station is gone already
-        asyncio.run(_main(control, listeners))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -4,6 +4,7 @@ The station answers into its own memory and is free again; only this process wai
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -13,6 +14,7 @@ import h11
 from web.lan.control import DEVICE_HEADER, PEER_HEADER
 from web.lan.http import READ_BYTES, RefusedError, Request, answer_headers
 from web.lan.limits import Limits
+from web.lan.passing import pass_connection
 
 _AWAY: Final = "The box is starting. Try again in a moment."
 _BUSY: Final = "The box has too much to do. Wait a moment."
@@ -20,10 +22,10 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Relay:
-    """The way to the station's Unix socket, for a few requests at a time."""
+    """The way to the station, for a few requests at a time."""
 
-    def __init__(self, path: str, limits: Limits) -> None:
-        self._path, self._limits = path, limits
+    def __init__(self, upstream: socket.socket, limits: Limits) -> None:
+        self._upstream, self._limits = upstream, limits
         self._slots = asyncio.Semaphore(limits.answering)
 
     async def answer(
@@ -75,7 +77,8 @@ class Relay:
         content += station.send(h11.EndOfMessage()) or b""
         try:
             async with asyncio.timeout(self._limits.answer_s):
-                reader, writer = await asyncio.open_unix_connection(self._path, limit=READ_BYTES)
+                connection = pass_connection(self._upstream)
+                reader, writer = await asyncio.open_connection(sock=connection, limit=READ_BYTES)
                 try:
                     writer.write(content)
                     head = await _next(station, reader)
