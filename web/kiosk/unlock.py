@@ -1,12 +1,15 @@
 """The morning unlock: by the phrase, a key fob, the box PIN or a recovery sheet, for whoever is signed in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, jsonify, redirect, render_template
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from appliance.records.errors import WrongSecretError
 from appliance.service.box_pin import BoxPin
 from appliance.service.clinic import Clinic
 from appliance.service.key_fobs import KeyFobs
@@ -62,30 +65,33 @@ def _add_page(unlock: Blueprint, clinic: Clinic, ways: WaysIn) -> None:
 
 
 def _add_acts(unlock: Blueprint, clinic: Clinic, ways: WaysIn) -> None:
+    def opened(act: Callable[[], None]) -> tuple[Response, int] | Response:
+        """Open the records, or say how long the next guess has to wait."""
+        try:
+            act()
+        except WrongSecretError as error:
+            return jsonify(error=str(error), wait_s=ways.unlocking.wait_s), HTTPStatus.FORBIDDEN
+        clinic.touch()
+        return jsonify(go="/")
+
     @unlock.post("/api/unlock")
     @allow("signed-in")
-    def by_phrase() -> Response:
-        ways.unlocking.unlock(decoded(_PhraseRequest).phrase)
-        return _opened(clinic)
+    def by_phrase() -> tuple[Response, int] | Response:
+        phrase = decoded(_PhraseRequest).phrase
+        return opened(lambda: ways.unlocking.unlock(phrase))
 
     @unlock.post("/api/unlock/fob")
     @allow("signed-in")
-    def by_fob() -> Response:
+    def by_fob() -> tuple[Response, int] | Response:
         # Fob and PIN: a fob that was found, at a screen that was left open, opens nothing.
         require_fresh_pin(clinic)
-        ways.fobs.unlock()
-        return _opened(clinic)
+        return opened(ways.fobs.unlock)
 
     @unlock.post("/api/unlock/pin")
     @allow("signed-in")
-    def by_pin() -> Response:
-        ways.pin.unlock(decoded(_PinRequest).pin)
-        return _opened(clinic)
-
-
-def _opened(clinic: Clinic) -> Response:
-    clinic.touch()
-    return jsonify(go="/")
+    def by_pin() -> tuple[Response, int] | Response:
+        pin = decoded(_PinRequest).pin
+        return opened(lambda: ways.pin.unlock(pin))
 
 
 def _fob_view(fobs: KeyFobs) -> dict[str, Any]:

@@ -79,7 +79,10 @@ function showFob() {
   fobWay.closest("li").hidden = fob.state === "none" && ways.dataset.hasFobs === undefined;
   fobWay.classList.toggle("is-primary", fob.state === "ready");
   const hint = fobWay.querySelector("[data-hint]");
-  if (hint.textContent !== words) hint.textContent = words;
+  if (hint.textContent === words) return;
+  hint.textContent = words;
+  // What was said of a fob before it came, or went, is not true any more.
+  if (!isBusy) refuse("");
 }
 
 fobWay.addEventListener("click", byFob);
