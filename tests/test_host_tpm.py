@@ -1,6 +1,7 @@
 """The box's security chip, against a real software TPM: one chip, one PIN, and wrong ones that count."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,23 @@ class TestChip:
         with software_tpm(tmp_path / "chip") as chip:
             done = subprocess.run([sys.executable, "-c", program, chip._tcti], capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("This box PIN is wrong.\n", "")
+
+    @pytest.mark.skipif(
+        os.geteuid() != 0 or shutil.which("systemd-analyze") is None,
+        reason="the unit's rules need root and systemd-analyze",
+    )
+    def test_chip_is_used_under_the_rules_of_the_stations_unit(self, tmp_path: Path) -> None:
+        unit = Path(__file__).parents[1] / "systemd/units/dermstation-station.service"
+        program = (
+            "import sys; from appliance.host.tpm import Tpm\n"
+            f"chip = Tpm(sys.argv[1]); print(chip.unseal(chip.seal(bytes(32), {PIN!r}), {PIN!r}).hex())\n"
+        )
+        command = [sys.executable, "-m", "rig.seccomp", str(unit), sys.executable, "-c", program]
+        with software_tpm(tmp_path / "chip") as chip:
+            done = subprocess.run(
+                [*command, chip._tcti], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+            )
+        assert done.stdout == f"{bytes(32).hex()}\n", done.stderr
 
 
 def _guess(chip: Tpm, sealed: bytes, times: int) -> int:
