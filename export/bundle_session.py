@@ -15,6 +15,7 @@ from appliance.medgemma.bundle import Bundle
 
 HIDDEN: Final = np.float32(-1e30)
 """Added to a score to hide a key: far below any score, far above overflow."""
+_ROWS_AT_ONCE: Final = 4096
 Floats = NDArray[np.float32]
 
 
@@ -57,6 +58,12 @@ def chunk_ends(blocks: NDArray[np.int64], chunk: int) -> list[int]:
     return ends
 
 
+def relative_rms(ours: Floats, theirs: Floats) -> float:
+    """Return the root mean square of the difference, in that of `theirs`."""
+    rms = float(np.sqrt(np.mean(np.square(theirs, dtype=np.float64))))
+    return float(np.sqrt(np.mean(np.square(ours.astype(np.float64) - theirs)))) / max(rms, 1e-12)
+
+
 class BundleSession:
     """The graphs of one bundle, and the cache of one sequence at a time."""
 
@@ -73,6 +80,11 @@ class BundleSession:
         self._embedding = self._session("embedding")
         self._decoder = self._session("decoder")
         self._inputs = {one.name for one in self._decoder.get_inputs()}
+        self._is_coarse = names.COARSE_LOGITS in {one.name for one in self._decoder.get_outputs()}
+        self.may_be_causal = True
+        """Whether runs of text take the faster way through attention; the masks say the same."""
+        self.coarse_error = 0.0
+        """How far the head's coarse logits were off at most, where it has such: relative root mean square of a run."""
         self._caches: dict[str, Floats] = {}
 
     def image_features(self, pixel_values: Floats) -> Floats:
@@ -120,10 +132,12 @@ class BundleSession:
     def step(self, embeds: Floats, blocks: NDArray[np.int64], indices: Sequence[int]) -> tuple[Floats, Floats]:
         """Run some tokens after those in the cache; returns hidden states and logits at `indices` of this run."""
         total, count = len(blocks), embeds.shape[1]
+        is_causal = self.may_be_causal and not blocks[total - count :].any()
         full, sliding = attention_biases(blocks, total - count, self.spec.text.sliding_window)
         feed: dict[str, NDArray[Any]] = {
             names.INPUTS_EMBEDS: np.ascontiguousarray(embeds),
             names.POSITION_IDS: np.arange(total - count, total, dtype=np.int64)[None],
+            names.IS_CAUSAL: np.array(is_causal),
             names.ATTENTION_BIAS: full,
             names.ATTENTION_BIAS_SLIDING: sliding,
             # Whole caches for sliding layers too: what a window leaves out is up to the mask alone here.
@@ -141,11 +155,22 @@ class BundleSession:
             present = name.replace("past_key_values.", "present.")
             for bind, end in ((binding.bind_input, name), (binding.bind_output, present)):
                 bind(end, "cpu", 0, np.float32, cache.shape, cache.ctypes.data)
-        for name in (names.HIDDEN_STATES, names.LOGITS):
+        logits_name = names.COARSE_LOGITS if self._is_coarse else names.LOGITS
+        for name in (names.HIDDEN_STATES, logits_name):
             binding.bind_output(name, "cpu")
         self._decoder.run_with_iobinding(binding)
-        hidden, logits = binding.copy_outputs_to_cpu()[-2:]
-        return hidden[0], logits[0]
+        hidden, logits = (output[0] for output in binding.copy_outputs_to_cpu()[-2:])
+        return hidden, self._exact_logits(hidden, logits) if self._is_coarse else logits
+
+    def _exact_logits(self, hidden: Floats, coarse: Floats) -> Floats:
+        """Multiply with the whole table, as the runtime does for the tokens that can win: float32 [K, vocab_size]."""
+        exact = np.empty_like(coarse)
+        vocab_size, scale = coarse.shape[1], np.float32(np.sqrt(hidden.shape[1]))
+        for start in range(0, vocab_size, _ROWS_AT_ONCE):
+            end = min(start + _ROWS_AT_ONCE, vocab_size)
+            exact[:, start:end] = hidden @ (self.embed(range(start, end), None)[0] / scale).T
+        self.coarse_error = max(self.coarse_error, relative_rms(coarse, exact))
+        return exact
 
     def _session(self, graph: Literal["vision", "embedding", "decoder"]) -> Any:
         options = onnxruntime.SessionOptions()

@@ -1,12 +1,13 @@
 """`decoder.onnx`: embeddings, positions, masks and caches become logits. One function a module of the reference.
 
-Masks are additive biases made by the runtime, so that one graph serves causal text, images seen both ways and sliding
-windows; the attention node itself hides nothing (`causal=0`). Residual stream, norms and softmax are float32.
+What a run may see depends on it: text sees what came before, an image also the rest of itself. A run of text is causal;
+for any other the runtime makes additive biases, and the attention itself hides nothing (`causal=0`). Residual stream,
+norms and softmax are float32.
 Source: transformers 5.23 `modeling_gemma3.py`; ONNX Runtime `docs/ContribOperators.md`.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from appliance.medgemma import bundle
 from appliance.medgemma.spec import LayerType, TextSpec
 from export.checkpoint import Checkpoint
 from export.external_data import ExternalDataFile
-from export.graph_builder import FLOAT, INT32, INT64, MICROSOFT, GraphBuilder
+from export.graph_builder import BOOL, FLOAT, INT32, INT64, MICROSOFT, GraphBuilder
 from export.matrix import MatrixPrecision, StoredMatrix, add_linear, store_matrix
+from export.table import EmbeddingTable, add_coarse_head
 
 _LENGTHS_AND_BIAS: Final[dict[LayerType, tuple[str, str, str]]] = {
     "full_attention": (bundle.SEQLENS_K, bundle.TOTAL_SEQUENCE_LENGTH, bundle.ATTENTION_BIAS),
@@ -33,7 +35,7 @@ PrecisionOf = Callable[[str], MatrixPrecision]
 
 
 def build_decoder(
-    spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, head: StoredMatrix, precision_of: PrecisionOf
+    spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, head: EmbeddingTable, precision_of: PrecisionOf
 ) -> GraphBuilder:
     """Build the graph and write its matrices.
 
@@ -70,7 +72,7 @@ class _Decoder:
         self.builder = GraphBuilder("decoder")
         self.rotary: dict[LayerType, tuple[str, str]] = {}
 
-    def build(self, head: StoredMatrix) -> GraphBuilder:
+    def build(self, head: EmbeddingTable) -> GraphBuilder:
         builder, hidden = self.builder, self.spec.hidden_size
         embeds = builder.input(bundle.INPUTS_EMBEDS, FLOAT, [1, "T", hidden])
         self._declare_inputs()
@@ -79,14 +81,22 @@ class _Decoder:
         for layer in range(self.spec.num_hidden_layers):
             residual, normed = self._layer(layer, residual, normed)
         builder.node("Identity", bundle.HIDDEN_STATES, [normed])
-        logits = add_linear(builder, "lm_head", bundle.HIDDEN_STATES, head)
-        builder.node("Identity", bundle.LOGITS, [logits])
-        builder.output(bundle.LOGITS, FLOAT, [1, "K", self.spec.vocab_size])
+        self._head(head)
         builder.output(bundle.HIDDEN_STATES, FLOAT, [1, "K", hidden])
         for layer in range(self.spec.num_hidden_layers):
             for name in (bundle.present_name(layer, "key"), bundle.present_name(layer, "value")):
                 builder.output(name, FLOAT, self._cache_shape(layer))
         return builder
+
+    def _head(self, head: EmbeddingTable) -> None:
+        """Add the logits, under the name that says whether they are exact."""
+        builder = self.builder
+        if isinstance(head, StoredMatrix):
+            name, logits = bundle.LOGITS, add_linear(builder, "lm_head", bundle.HIDDEN_STATES, head)
+        else:
+            name, logits = bundle.COARSE_LOGITS, add_coarse_head(builder, "lm_head", bundle.HIDDEN_STATES, head)
+        builder.node("Identity", name, [logits])
+        builder.output(name, FLOAT, [1, "K", self.spec.vocab_size])
 
     def _cache_shape(self, layer: int) -> list[int | str]:
         length = "W" if self.spec.layer_types[layer] == "sliding_attention" else "C"
@@ -101,6 +111,7 @@ class _Decoder:
                 builder.input(bias, FLOAT, [1, 1, "T", length])
                 builder.input(seqlens_k, INT32, [1])
                 builder.input(total_sequence_length, INT32, [])
+        builder.input(bundle.IS_CAUSAL, BOOL, [])
         builder.input(bundle.LOGITS_INDICES, INT64, ["K"])
         for layer in range(self.spec.num_hidden_layers):
             builder.input(bundle.past_name(layer, "key"), FLOAT, self._cache_shape(layer))
@@ -138,20 +149,40 @@ class _Decoder:
         query, key, values = builder.nodes("Split", f"/{path}/split", [packed, sizes], names, axis=2)
         query = self._rotate(f"{path}.q_norm", query, query_size, layer_type)
         key = self._rotate(f"{path}.k_norm", key, key_size, layer_type)
-        past = [bundle.past_name(layer, "key"), bundle.past_name(layer, "value")]
+        return self._attend(layer, [query, key, values])
+
+    def _attend(self, layer: int, packed: Sequence[str]) -> str:
+        """Add the attention over the cache: causal where the run allows it, which is faster, else by the bias.
+
+        Args:
+            layer: Its number.
+            packed: Query, key and value of the run's tokens.
+        """
+        spec, builder, path = self.spec, self.builder, f"/layers.{layer}.self_attn/attention"
+        layer_type = spec.layer_types[layer]
         seqlens_k, total_sequence_length, bias = _LENGTHS_AND_BIAS[layer_type]
-        present = [bundle.present_name(layer, "key"), bundle.present_name(layer, "value")]
-        return builder.nodes(
+        parts: tuple[Literal["key"], Literal["value"]] = ("key", "value")
+        inputs = [*packed, *(bundle.past_name(layer, part) for part in parts), seqlens_k, total_sequence_length]
+        attributes: dict[str, Any] = {
+            "num_heads": spec.num_attention_heads,
+            "kv_num_heads": spec.num_key_value_heads,
+            "scale": float(spec.query_pre_attn_scalar**-0.5),
+        }
+        window = spec.sliding_window if layer_type == "sliding_attention" else -1
+        causal = builder.alternative(
+            "GroupQueryAttention", f"{path}/causal", inputs, 3, domain=MICROSOFT, local_window_size=window, **attributes
+        )
+        by_bias = builder.alternative(
             "GroupQueryAttention",
-            f"/{path}/attention",
-            [query, key, values, *past, seqlens_k, total_sequence_length, "", "", "", bias],
-            [f"/{path}/attention", *present],
+            f"{path}/by_bias",
+            [*inputs, "", "", "", bias],
+            3,
             domain=MICROSOFT,
-            num_heads=spec.num_attention_heads,
-            kv_num_heads=spec.num_key_value_heads,
-            scale=float(spec.query_pre_attn_scalar**-0.5),
             causal=0,
-        )[0]
+            **attributes,
+        )
+        outputs = [path, *(bundle.present_name(layer, part) for part in parts)]
+        return builder.choice(path, bundle.IS_CAUSAL, (causal, by_bias), outputs)[0]
 
     def _rotate(self, norm: str, value: str, width: int, layer_type: LayerType) -> str:
         """Add the norm of each head and its rotary embedding: float32 [1, T, width], both ways."""

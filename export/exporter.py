@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from appliance.medgemma.bundle import (
+    FINE_HALF_FILE,
     MANIFEST_NAME,
     SCHEMA_VERSION,
     FileRecord,
@@ -35,6 +36,7 @@ from export.matrix import MatrixPrecision, StoredMatrix, store_matrix
 from export.preprocessing import read_preprocessing
 from export.recipe import DEFAULT_RECIPE, RECIPES, decoder_precision
 from export.staging import check_target, staged_folder, write_synced
+from export.table import EmbeddingTable, store_halves
 from export.tensor_shapes import expected_shapes
 from export.tokens import TOKENIZER_FILE, check_ids, token_spec
 from export.vision_graph import build_vision
@@ -200,9 +202,7 @@ def _statement(source: CheckpointFolder, precision: Precision) -> str:
 
 def _write_graphs(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -> None:
     spec, precision = manifest.architecture, manifest.precision
-    with output.data("embedding") as data:
-        table = store_matrix(data, EMBEDDING, [checkpoint.tensor(EMBEDDING)], precision.embedding)
-    output.files[data.path.name] = data.record
+    table = _table(manifest, checkpoint, output)
     build_embedding(spec, table).save(output.folder / manifest.graphs["embedding"])
     with output.data("decoder") as data:
         head = table if spec.text.tie_word_embeddings else _head(checkpoint, data, precision.embedding)
@@ -220,6 +220,22 @@ def _write_graphs(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -
             vision = build_vision(spec.vision, spec.text.hidden_size, checkpoint, data, precision.vision)
         output.files[data.path.name] = data.record
         vision.save(output.folder / manifest.graphs["vision"])
+
+
+def _table(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -> EmbeddingTable:
+    """Write the embedding table: in two halves where it is the head too and has 8 bits."""
+    precision, tensor = manifest.precision.embedding, checkpoint.tensor(EMBEDDING)
+    data = output.data("embedding")
+    if manifest.architecture.text.tie_word_embeddings and precision == "int8":
+        fine_data = ExternalDataFile(output.folder / FINE_HALF_FILE)
+        with data, fine_data:
+            table: EmbeddingTable = store_halves(data, fine_data, EMBEDDING, tensor)
+        output.files[fine_data.path.name] = fine_data.record
+    else:
+        with data:
+            table = store_matrix(data, EMBEDDING, [tensor], precision)
+    output.files[data.path.name] = data.record
+    return table
 
 
 def _head(checkpoint: Checkpoint, data: ExternalDataFile, precision: MatrixPrecision) -> StoredMatrix:

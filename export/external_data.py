@@ -86,29 +86,65 @@ class ExternalDataFile:
         Raises:
             StorageError: The file cannot be written.
         """
-        self._write(name, b"\0" * (-self._offset % ALIGNMENT_BYTES))
-        start = self._offset
-        dtype = np.dtype(np.float32)
+        value = self.open_value(name)
         for piece in pieces:
-            dtype = piece.dtype
-            self._write(name, np.ascontiguousarray(piece).data.cast("B"))
-        if self._offset - start != dtype.itemsize * int(np.prod(shape)):
-            raise ValueError(f"{name}: {self._offset - start} bytes written for shape {shape} of {dtype}")
-        return StoredValue(
-            file=self.path.name,
-            offset_bytes=start,
-            size_bytes=self._offset - start,
-            data_type=onnx.helper.np_dtype_to_tensor_dtype(dtype),
-            shape=shape,
-        )
+            value.append(piece)
+        return value.close(shape)
 
-    def _write(self, name: str, content: bytes | memoryview) -> None:
+    def open_value(self, name: str) -> "ValueWriter":
+        """Begin a value that comes in pieces beside others; as `store`, and nothing else is written until it closes."""
+        self.write(name, b"\0" * (-self._offset % ALIGNMENT_BYTES))
+        return ValueWriter(self, name, self._offset)
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Append bytes of the value `name`.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
         try:
             self._file.write(content)
         except OSError as error:
             raise storage_error(self.path, error, writing=name) from error
         self._digest.update(content)
         self._offset += len(content)
+
+
+class ValueWriter:
+    """One value on its way into a file; from `ExternalDataFile.open_value`."""
+
+    def __init__(self, file: ExternalDataFile, name: str, offset_bytes: int) -> None:
+        self._file = file
+        self._name = name
+        self._offset_bytes = offset_bytes
+        self._size_bytes = 0
+        self._dtype = np.dtype(np.float32)
+
+    def append(self, piece: NDArray[Any]) -> None:
+        """Write the next piece, row-major, of the dtype of the others.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        self._dtype = piece.dtype
+        self._size_bytes += piece.nbytes
+        self._file.write(self._name, np.ascontiguousarray(piece).data.cast("B"))
+
+    def close(self, shape: tuple[int, ...]) -> StoredValue:
+        """End the value.
+
+        Raises:
+            ValueError: What was written is not of this shape.
+        """
+        if self._size_bytes != self._dtype.itemsize * int(np.prod(shape)):
+            raise ValueError(f"{self._name}: {self._size_bytes} bytes written for shape {shape} of {self._dtype}")
+        return StoredValue(
+            file=self._file.path.name,
+            offset_bytes=self._offset_bytes,
+            size_bytes=self._size_bytes,
+            data_type=onnx.helper.np_dtype_to_tensor_dtype(self._dtype),
+            shape=shape,
+        )
 
 
 def storage_error(path: Path, error: OSError, writing: str = "") -> StorageError:

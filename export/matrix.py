@@ -82,7 +82,7 @@ def store_matrix(data: ExternalDataFile, name: str, parts: Sequence[Rows], preci
         StorageError: The file cannot be written.
     """
     rows, columns = sum(part.shape[0] for part in parts), parts[0].shape[1]
-    sample, chunks = _sampled(parts)
+    sample, chunks = sampled(parts)
     if precision not in _BITS:
         dtype = np.float16 if precision == "float16" else np.float32
         values = data.store(name, (rows, columns), (chunk.astype(dtype, copy=False) for chunk in chunks))
@@ -105,8 +105,12 @@ def store_matrix(data: ExternalDataFile, name: str, parts: Sequence[Rows], preci
     )
 
 
-def _sampled(parts: Sequence[Rows]) -> tuple[NDArray[np.float32], Iterator[NDArray[np.float32]]]:
-    """Return some rows of every part (q, k and v may be distributed differently), and all rows, each read once."""
+def sampled(parts: Sequence[Rows]) -> tuple[NDArray[np.float32], Iterator[NDArray[np.float32]]]:
+    """Return some rows of every part (q, k and v may be distributed differently), and all rows, each read once.
+
+    Returns:
+        float32 [some rows, columns]; and all rows in chunks of the same kind.
+    """
     readers = [part.row_chunks() for part in parts]
     firsts = [next(reader) for reader in readers]
     sample = np.concatenate([first[:_SAMPLE_ROWS] for first in firsts])

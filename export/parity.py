@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from appliance.medgemma.bundle import MANIFEST_NAME, Bundle, Manifest, load_bundle, manifest_to_json
 from appliance.medgemma.spec import GemmaSpec
-from export.bundle_session import BundleSession, image_blocks
+from export.bundle_session import BundleSession, image_blocks, relative_rms
 from export.conversations import make_conversations
 from export.errors import ParityError
 from export.fidelity import BundlePredictor, ReferencePredictor, kl_divergence, measure_fidelity
@@ -29,6 +29,8 @@ LOGITS_MAX: Final = 1e-4
 _QUANTIZED_LIMITS: Final = {"int8": 0.15, "int4": 0.75, "float16": 0.02, "float32": 0.0}
 """Root-mean-square difference, relative, that a precision may show. Random weights are the worst case; a wrong mask,
 scale or layout gives more than 1."""
+COARSE_MAX: Final = 0.3
+"""The same for the head's coarse logits beside the exact ones: 0.12 is usual, a wrong layout gives over 1."""
 _WANTED_MAX: Final = 64
 """Positions compared a prompt: the logits of all of 1,000 would be a gigabyte at 262,208 words."""
 _GREEDY_TOKENS: Final = 12
@@ -87,6 +89,7 @@ def verify_bundle(
         theirs = ReferencePredictor(reference, spec.tokens.image_token_id)
         conversations = make_conversations(bundle, pictures)
         result["conversations"] = measure_fidelity(BundlePredictor(session), theirs, conversations)
+    result["coarse_logits"] = {"relative_rms": session.coarse_error}
     result["failures"] = find_failures(bundle.manifest, result)
     result["passed"] = not result["failures"]
     _write_result(bundle, result)
@@ -170,6 +173,10 @@ def find_failures(manifest: Manifest, result: dict[str, Any]) -> list[str]:
             failures.append(f"{where}: {stage} differ by {measured['max_abs']:.2g}, more than {LOGITS_MAX:.0e}")
         if not exact and not measured["relative_rms"] <= limit:
             failures.append(f"{where}: {stage} differ by {measured['relative_rms']:.0%}, more than {limit:.0%}")
+    if not (coarse := result["coarse_logits"]["relative_rms"]) <= COARSE_MAX:
+        failures.append(
+            f"the head's coarse logits differ from the exact ones by {coarse:.0%}, more than {COARSE_MAX:.0%}"
+        )
     if limit == 0:
         failures += [
             f"{case['name']}: greedy token {case['greedy']['equal']} is another"
@@ -198,7 +205,9 @@ def _compare(
     expected_hidden, expected = reference.forward(ids, blocks > 0, pixel_values, wanted)
     capacity = count + _GREEDY_TOKENS
     chunk = max(session.spec.text.sliding_window // 2, 5)
+    session.may_be_causal = False  # by masks alone once, and then as the runtime does
     _, chunked = session.prefill(embeds, blocks, wanted, chunk=chunk, capacity=capacity)
+    session.may_be_causal = True
     hidden, logits = session.prefill(embeds, blocks, wanted, chunk=count, capacity=capacity)
     expected_tokens = reference.generate(ids, blocks > 0, pixel_values, _GREEDY_TOKENS)
     tokens = _greedy(session, blocks, logits[-1])
@@ -249,7 +258,7 @@ def _difference(ours: Floats, theirs: Floats) -> dict[str, float]:
     rms = float(np.sqrt(np.mean(np.square(theirs, dtype=np.float64))))
     return {
         "max_abs": float(np.abs(difference).max()),
-        "relative_rms": float(np.sqrt(np.mean(difference**2)) / max(rms, 1e-12)),
+        "relative_rms": relative_rms(ours, theirs),
         "reference_rms": rms,
     }
 

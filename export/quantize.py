@@ -1,5 +1,7 @@
 """Blockwise symmetric quantisation to 4 and 8 bits, each beside its inverse, in the layout of `MatMulNBits`.
 
+8 bits also come in two halves of 4, each in that layout: the coarse half alone is a rough matrix of half the size.
+
 A row is cut into blocks of consecutive columns; a block has one float32 scale, and the zero point is the middle of the
 range (8 or 128), which operators assume when none is given. Rows whose length is no multiple of the block are filled up
 with zeros. The same bytes serve `GatherBlockQuantized` as an embedding table.
@@ -31,6 +33,8 @@ _REFITS: Final = 2
 _TILE_VALUES: Final = 1 << 15
 """Values searched at a time: 128 KiB, so that the passes over them stay in the core's own cache."""
 
+_HALVES_LARGEST: Final = 119
+"""Largest value of 8 bits in two halves: 7 * 16 + 7, the last whose upper half is one of 4 bits."""
 _SCALE_MIN: Final = np.finfo(np.float32).tiny
 
 
@@ -43,6 +47,19 @@ class QuantizedRows:
     """
 
     values: NDArray[np.uint8]
+    scales: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalvedRows:
+    """Some rows in 8 bits, cut in two: a value is (16 * coarse + fine) * scale.
+
+    `coarse` and `fine`: uint8 [rows, blocks * block_size / 2], each as the values of 4 bits.
+    `scales`: float32 [rows, blocks], of the fine half.
+    """
+
+    coarse: NDArray[np.uint8]
+    fine: NDArray[np.uint8]
     scales: NDArray[np.float32]
 
 
@@ -67,14 +84,40 @@ def block_size_for(sample: NDArray[np.float32], bits: Bits) -> int:
 
 def quantize(rows: NDArray[np.float32], bits: Bits, block_size: int) -> QuantizedRows:
     """Quantise rows: float32 [rows, columns], any columns."""
-    count, columns = rows.shape
-    blocks = -(-columns // block_size)
-    if columns != blocks * block_size:
-        rows = np.pad(rows, ((0, 0), (0, blocks * block_size - columns)))
-    cut = rows.reshape(count, blocks, block_size)
+    cut = _cut(rows, block_size)
     if bits == 8:
         return _quantize_int8(cut)
     return _quantize_int4(cut)
+
+
+def halves_block_size_for(sample: NDArray[np.float32]) -> int:
+    """Choose the block size of a matrix in two halves; `sample` as in `block_size_for`.
+
+    Its coarse half is multiplied as 4 bits are, so wide ones take the largest blocks: at 8 bits those cost nothing.
+    """
+    columns = sample.shape[1]
+    is_wide = columns >= _WIDE_COLUMNS and -columns % _LARGEST <= columns * _PADDING_MAX
+    return _LARGEST if is_wide else block_size_for(sample, 8)
+
+
+def quantize_halves(rows: NDArray[np.float32], block_size: int) -> HalvedRows:
+    """Quantise rows to 8 bits in two halves: float32 [rows, columns], any columns."""
+    cut = _cut(rows, block_size)
+    scales = np.abs(cut).max(axis=2) / np.float32(_HALVES_LARGEST)
+    signed = np.rint(cut * _inverse(scales)[:, :, None]).astype(np.int16)
+    coarse = (signed + 8) >> 4
+    halves = (_packed((half + 8).astype(np.uint8).reshape(len(cut), -1)) for half in (coarse, signed - 16 * coarse))
+    return HalvedRows(coarse=next(halves), fine=next(halves), scales=scales)
+
+
+def dequantize_halves(halved: HalvedRows, columns: int) -> NDArray[np.float32]:
+    """Return what both halves together stand for: float32 [rows, columns]."""
+    coarse, fine = (
+        dequantize(QuantizedRows(values=half, scales=halved.scales), 4, columns)
+        for half in (halved.coarse, halved.fine)
+    )
+    whole: NDArray[np.float32] = 16 * coarse + fine
+    return whole
 
 
 def _error(rows: NDArray[np.float32], bits: Bits, block_size: int) -> float:
@@ -92,6 +135,21 @@ def dequantize(quantized: QuantizedRows, bits: Bits, columns: int) -> NDArray[np
     signed = values.reshape(count, blocks, -1).astype(np.float32) - (1 << (bits - 1))
     rows: NDArray[np.float32] = (signed * quantized.scales[:, :, None]).reshape(count, -1)[:, :columns]
     return rows
+
+
+def _cut(rows: NDArray[np.float32], block_size: int) -> NDArray[np.float32]:
+    """Fill rows up with zeros and cut them: float32 [rows, blocks, block_size]."""
+    count, columns = rows.shape
+    blocks = -(-columns // block_size)
+    if columns != blocks * block_size:
+        rows = np.pad(rows, ((0, 0), (0, blocks * block_size - columns)))
+    return rows.reshape(count, blocks, block_size)
+
+
+def _packed(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put two values of 4 bits into a byte, the first one low: uint8 [rows, n] becomes [rows, n / 2]."""
+    packed: NDArray[np.uint8] = np.bitwise_or(values[:, 0::2], values[:, 1::2] << np.uint8(4))
+    return packed
 
 
 def _quantize_int8(cut: NDArray[np.float32]) -> QuantizedRows:
@@ -113,9 +171,7 @@ def _quantize_int4(cut: NDArray[np.float32]) -> QuantizedRows:
         part = slice(start, start + tile)
         signed, scales[part] = _search(flat[part])
         np.add(signed, 8, out=values[part], casting="unsafe")
-    values = values.reshape(count, -1)
-    packed: NDArray[np.uint8] = np.bitwise_or(values[:, 0::2], values[:, 1::2] << np.uint8(4))
-    return QuantizedRows(values=packed, scales=scales.reshape(count, blocks))
+    return QuantizedRows(values=_packed(values.reshape(count, -1)), scales=scales.reshape(count, blocks))
 
 
 def _search(cut: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.quantize import Bits, QuantizedRows, block_size_for, dequantize, quantize
+from export.quantize import (
+    Bits,
+    QuantizedRows,
+    block_size_for,
+    dequantize,
+    dequantize_halves,
+    halves_block_size_for,
+    quantize,
+    quantize_halves,
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -32,6 +41,28 @@ def test_error_is_within_half_a_step(seed: int, rows: int, columns: int, bits: A
     assert error.max() <= bound
     assert result.scales.shape == (rows, -(-columns // size))
     assert result.values.shape == (rows, -(-columns // size) * size * bits // 8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 1 << 30),
+    rows=st.integers(1, 5),
+    columns=st.integers(1, 300),
+    size=st.sampled_from([16, 64, 256]),
+    scale=st.sampled_from([0.0, 1e-44, 1e-20, 1e-3, 1.0, 1e6]),
+)
+def test_halves_together_are_eight_bits_and_the_coarse_one_is_four(
+    seed: int, rows: int, columns: int, size: int, scale: float
+) -> None:
+    values = (np.random.default_rng(seed).normal(size=(rows, columns)) * scale).astype(np.float32)
+
+    halved = quantize_halves(values, size)
+
+    step = np.abs(values).max() / 119
+    assert np.abs(dequantize_halves(halved, columns) - values).max() <= 0.51 * step + 1e-37
+    coarse = 16 * dequantize(QuantizedRows(values=halved.coarse, scales=halved.scales), 4, columns)
+    assert np.abs(coarse - values).max() <= 8.51 * step + 1e-37
+    assert halved.coarse.shape == halved.fine.shape == (rows, -(-columns // size) * size // 2)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -102,6 +133,11 @@ def test_search_of_a_block_does_not_depend_on_its_neighbours() -> None:
 def test_block_size_divides_well(columns: int, bits: Bits, expected: int) -> None:
     rows = np.random.default_rng(columns).normal(size=(16, columns)).astype(np.float32)
     assert block_size_for(rows, bits) == expected
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(2560, 256), (3840, 256), (2176, 128), (1152, 128), (40, 16)])
+def test_wide_tables_in_halves_take_the_largest_blocks(columns: int, expected: int) -> None:
+    assert halves_block_size_for(np.zeros((4, columns), np.float32)) == expected
 
 
 def test_heavy_tails_keep_smaller_blocks(seed: int) -> None:

@@ -16,8 +16,12 @@ import msgspec
 from appliance.errors import BundleError
 from appliance.medgemma.spec import GemmaSpec
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+_READABLE_VERSIONS: Final = (2, SCHEMA_VERSION)
+"""Format 2 has exact logits, and biases in every run."""
 MANIFEST_NAME: Final = "bundle.json"
+FINE_HALF_FILE: Final = "embedding-fine.onnx.data"
+"""The fine half of a table in two halves, where there is one: mapped and read row by row, never held."""
 MANIFEST_MAX_BYTES: Final = 4 << 20
 _READ_BYTES: Final = 1 << 20
 
@@ -39,6 +43,9 @@ ATTENTION_BIAS: Final = "attention_bias"
 ATTENTION_BIAS_SLIDING: Final = "attention_bias_sliding"
 """float32 [1, 1, T, R], the same for sliding layers, which may hold only the last R of the S tokens; like the next two
 of this name, not an input where the checkpoint has no such layers."""
+IS_CAUSAL: Final = "is_causal"
+"""bool [] (a scalar, on the CPU): no token of this run may see one after itself, so none of them is an image's. Then
+the biases are not read, and may be of any size; not an input of bundles of format 2."""
 SEQLENS_K: Final = "seqlens_k"
 """int32 [1], S - 1."""
 SEQLENS_K_SLIDING: Final = "seqlens_k_sliding"
@@ -51,6 +58,9 @@ LOGITS_INDICES: Final = "logits_indices"
 """int64 [K], positions within this run whose logits are wanted."""
 LOGITS: Final = "logits"
 """float32 [1, K, V]."""
+COARSE_LOGITS: Final = "coarse_logits"
+"""float32 [1, K, V], in place of `logits`: from the coarse halves of the table's values only, so some percent off. What
+they leave open is settled with whole rows of the table, which `embedding.onnx` gives out (`shortlist.py`)."""
 HIDDEN_STATES: Final = "hidden_states"
 """float32 [1, K, H], after the final norm, at `logits_indices`."""
 
@@ -202,10 +212,9 @@ def read_bundle(path: Path) -> Bundle:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path / MANIFEST_NAME} is not a bundle description: {error}.") from error
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise BundleError(
-            f"The bundle {path} has format {manifest.schema_version}; this version reads {SCHEMA_VERSION}."
-        )
+    if manifest.schema_version not in _READABLE_VERSIONS:
+        readable = " and ".join(map(str, _READABLE_VERSIONS))
+        raise BundleError(f"The bundle {path} has format {manifest.schema_version}; this version reads {readable}.")
     _check_references(path, manifest)
     _check_names(path, manifest)
     return Bundle(path=path, manifest=manifest, sha256=hashlib.sha256(content).hexdigest())

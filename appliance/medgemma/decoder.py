@@ -5,6 +5,7 @@ begin with alike is read once: the photo of one question is still there for the 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,11 @@ from appliance.medgemma.attention import TEXT_BLOCK, attention_bias, image_block
 from appliance.medgemma.bundle import (
     ATTENTION_BIAS,
     ATTENTION_BIAS_SLIDING,
+    COARSE_LOGITS,
+    HIDDEN_STATES,
     INPUT_IDS,
     INPUTS_EMBEDS,
+    IS_CAUSAL,
     LOGITS,
     LOGITS_INDICES,
     POSITION_IDS,
@@ -27,8 +31,12 @@ from appliance.medgemma.kv_cache import KvCache
 from appliance.medgemma.prefixes import PrefixStore, PromptKey, common_length, prompt_keys
 from appliance.medgemma.prompt import Prompt
 from appliance.medgemma.sessions import Brake, Session
+from appliance.medgemma.shortlist import settle
 from appliance.medgemma.spec import GemmaSpec
 from appliance.medgemma.vision import ImageFeatures
+
+_UNREAD: Final = np.zeros((1, 1, 1, 1), dtype=np.float32)
+"""Stands for a bias that the run does not read."""
 
 
 class Decoder:
@@ -63,11 +71,13 @@ class Decoder:
         self._blocks = np.full(context_length, TEXT_BLOCK, dtype=np.int32)
         self._keys: list[PromptKey] = []  # of the tokens in the cache, as many as its length
         self._prefixes = PrefixStore(prefix_bytes)
-        # A view of the bound buffer: [V] of [1, K = 1, V].
+        # Views of bound buffers: [V] of [1, K = 1, V], [H] of [1, K = 1, H].
         self._logits: NDArray[np.float32] = np.zeros(spec.text.vocab_size, dtype=np.float32)
+        self._hidden_state: NDArray[np.float32] = np.zeros(spec.text.hidden_size, dtype=np.float32)
+        self._is_coarse = COARSE_LOGITS in decoder.output_names
         self._binding = decoder.binding()
         self._cache.bind(self._binding)
-        self._bind_logits()
+        self._bind_outputs()
 
     @property
     def placement(self) -> Mapping[str, int]:
@@ -90,8 +100,8 @@ class Decoder:
             brake: Ends the prefill early.
 
         Returns:
-            float32 [V], logits of the token after the prompt, overwritten by the next run; and how many of the
-            prompt's tokens were there already.
+            float32 [V], logits of the token after the prompt, to be settled, overwritten by the next run; and how many
+            of the prompt's tokens were there already.
 
         Raises:
             InferenceError: A graph fails.
@@ -121,7 +131,7 @@ class Decoder:
         self._cache.forget()
 
     def append(self, token_ids: Sequence[int], brake: Brake) -> NDArray[np.float32]:
-        """Append tokens and return the logits of the next: float32 [V], overwritten by the next run.
+        """Append tokens and return the logits of the next: float32 [V], to be settled, overwritten by the next run.
 
         Raises:
             InferenceError: A graph fails.
@@ -131,6 +141,22 @@ class Decoder:
             part = token_ids[start : start + self._chunk_tokens]
             self._run(self._embed(part, brake), part, brake)
         return self._logits
+
+    def settle(self, logits: NDArray[np.float32], brake: Brake) -> None:
+        """Make the logits of the last run exact where it matters, once those of tokens not allowed are -inf.
+
+        Args:
+            logits: float32 [V], as the run gave them out but for what is not allowed; changed in place.
+            brake: Ends it early.
+
+        Raises:
+            InferenceError: A graph fails.
+            InterruptedRunError: The brake was pulled.
+        """
+        if self._is_coarse:
+            # What the embedding graph gives out is scaled by sqrt(H).
+            hidden_state = self._hidden_state / np.float32(np.sqrt(len(self._hidden_state)))
+            settle(logits, hidden_state, lambda token_ids: self._embed(token_ids, brake)[0])
 
     def _resume(self, keys: Sequence[PromptKey], spans: Sequence[tuple[int, int]]) -> int:
         """Rewind the cache, or restore a kept prefix, to the longest beginning of `keys` there is; return its length.
@@ -152,7 +178,7 @@ class Decoder:
         del self._keys[held:]
         return held
 
-    def _embed(self, token_ids: Sequence[int], brake: Brake) -> NDArray[np.float32]:
+    def _embed(self, token_ids: Sequence[int] | NDArray[np.int64], brake: Brake) -> NDArray[np.float32]:
         """Return `inputs_embeds`, float32 [1, T, H]; where an image stands, anything."""
         input_ids = np.asarray(token_ids, dtype=np.int64)[np.newaxis]
         if self._spec.tokens.image_token_id is not None:
@@ -166,12 +192,9 @@ class Decoder:
         tokens = inputs_embeds.shape[1]
         self._cache.make_room(tokens)
         start, end, sliding_start = self._cache.length, self._cache.length + tokens, self._cache.sliding_start
-        blocks, window = self._blocks[:end], self._spec.text.sliding_window
-        feeds = {
+        feeds = self._masks(start, end, sliding_start) | {
             INPUTS_EMBEDS: inputs_embeds,
             POSITION_IDS: np.arange(start, end, dtype=np.int64)[np.newaxis],
-            ATTENTION_BIAS: attention_bias(blocks, start, None),
-            ATTENTION_BIAS_SLIDING: attention_bias(blocks[sliding_start:], start - sliding_start, window),
             SEQLENS_K: np.array([end - 1], dtype=np.int32),
             SEQLENS_K_SLIDING: np.array([end - sliding_start - 1], dtype=np.int32),
             TOTAL_SEQUENCE_LENGTH: np.array(end, dtype=np.int32),
@@ -185,15 +208,30 @@ class Decoder:
         self._cache.length = end
         self._keys.extend(keys)
 
-    def _bind_logits(self) -> None:
+    def _masks(self, start: int, end: int, sliding_start: int) -> dict[str, NDArray[Any]]:
+        """Say what the tokens from `start` to `end` may see: causal, or by two biases where one is an image's."""
+        is_text = bool((self._blocks[start:end] == TEXT_BLOCK).all())
+        is_causal = np.array(is_text and IS_CAUSAL in self._session.input_names)
+        if is_causal:
+            return {IS_CAUSAL: is_causal, ATTENTION_BIAS: _UNREAD, ATTENTION_BIAS_SLIDING: _UNREAD}
+        blocks, window = self._blocks[:end], self._spec.text.sliding_window
+        return {
+            IS_CAUSAL: is_causal,
+            ATTENTION_BIAS: attention_bias(blocks, start, None),
+            ATTENTION_BIAS_SLIDING: attention_bias(blocks[sliding_start:], start - sliding_start, window),
+        }
+
+    def _bind_outputs(self) -> None:
         import onnxruntime as ort
 
-        self._logits_value = ort.OrtValue.ortvalue_from_numpy(self._logits[np.newaxis, np.newaxis])
-        for name in self._session.output_names:
-            if name == LOGITS:
-                self._binding.bind_ortvalue_output(name, self._logits_value)
-            elif not name.startswith("present."):
-                self._binding.bind_output(name)
+        logits = COARSE_LOGITS if self._is_coarse else LOGITS
+        # The session writes into the arrays; the values must live as long as the binding.
+        self._bound = {
+            name: ort.OrtValue.ortvalue_from_numpy(buffer[np.newaxis, np.newaxis])
+            for name, buffer in ((logits, self._logits), (HIDDEN_STATES, self._hidden_state))
+        }
+        for name, value in self._bound.items():
+            self._binding.bind_ortvalue_output(name, value)
 
 
 def _outside_images(length: int, spans: Sequence[tuple[int, int]]) -> int:

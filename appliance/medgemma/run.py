@@ -1,11 +1,12 @@
 """One generation: which token comes next, what is shown of it, and why it ends.
 
-It runs no graph: logits come in, pieces go out. Order of a choice: bans, then the schema, then the sampler. Tokens that
-the schema forces after it come with it, so that the graph reads all of them in one run.
+It runs no graph: logits come in, pieces go out. Order of a choice: bans, then the schema, then exact logits for what is
+left (`shortlist.py`), then the sampler. Tokens that the schema forces after it come with it, so that the graph reads
+all of them in one run.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -29,6 +30,7 @@ from appliance.medgemma.spec import TokenSpec
 from appliance.medgemma.tokenizer import Tokenizer
 
 Part = Literal["vision", "prefill", "decode"]
+Settle = Callable[[NDArray[np.float32]], None]
 
 
 class Run:
@@ -69,23 +71,26 @@ class Run:
         """Whether the answer ends with the token taken last."""
         return self._finish_reason is not None
 
-    def choose(self, logits: NDArray[np.float32], room: int) -> list[Piece]:
+    def choose(self, logits: NDArray[np.float32], room: int, settle: Settle = lambda _: None) -> list[Piece]:
         """Choose the next token, take those that are forced after it, and return what each adds to the answer.
 
         Args:
             logits: float32 [V]; banned tokens are overwritten with -inf.
             room: Tokens that still fit into the cache; the last piece may be one more, as nothing comes after it.
+            settle: Makes logits exact where it matters, in place, once -inf stands for what is not allowed.
 
         Raises:
             PromptError: The schema cannot be followed.
         """
         logits[self._banned_ids] = -np.inf
         if self._constraint is None:
+            settle(logits)
             token_id = self._sampler.choose(logits)
             pieces = [self._take(token_id, self._logprobs(logits, token_id))]
             self._look_for_end(is_full=room < 1)
             return pieces
         logits = self._constraint.mask(logits)
+        settle(logits)
         token_id = self._sampler.choose(logits)
         self._constraint.accept(token_id)
         pieces = [self._take(token_id, self._logprobs(logits, token_id))]
