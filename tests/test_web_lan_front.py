@@ -76,6 +76,14 @@ def all_of(connection: socket.socket) -> bytes:
     return content
 
 
+def until_fine(connection: socket.socket) -> bool:
+    """Read one answer of `echo` and leave the connection open."""
+    content = b""
+    while not content.endswith(b"fine") and (received := connection.recv(65536)):
+        content += received
+    return content.endswith(b"fine")
+
+
 def application(seen: list[dict[str, str]], is_asked: threading.Event, busy: threading.Event) -> Flask:
     app = Flask(__name__)
 
@@ -340,6 +348,32 @@ def test_over_its_connections_an_address_is_shut_out_and_let_in_again(made: Cert
                 return False
 
         until(is_in)
+
+
+def test_a_connection_that_rests_gives_way_and_one_that_asks_does_not(made: Certificates) -> None:
+    limits = replace(QUICK, connections=3, idle_s=READ_S, header_s=READ_S, handshake_s=READ_S)
+    kept_alive = GET.replace(b"Connection: close\r\n", b"")
+    with fronted(made, limits) as one, ExitStack() as stack:
+        slow, first, second = (stack.enter_context(one.connected()) for _ in range(3))
+        slow.sendall(b"GET / HTTP/1.1\r\n")
+        for connection in (first, second):
+            connection.sendall(kept_alive)
+            assert until_fine(connection)
+        assert b"fine" in one.says(GET)
+        # The one that rested longest was ended; the others go on.
+        assert all_of(first) == b""
+        for connection, rest in ((second, kept_alive), (slow, kept_alive.partition(b"\r\n")[2])):
+            connection.sendall(rest)
+            assert until_fine(connection)
+
+
+def test_control_connections_that_never_asked_keep_their_places(made: Certificates) -> None:
+    limits = replace(QUICK, connections=3, idle_s=READ_S, header_s=READ_S, handshake_s=READ_S)
+    with fronted(made, limits) as one, ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(one.connected()).sendall(b"GET / HTTP/1.1\r\n")
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            one.says(GET)
 
 
 def test_a_station_that_is_busy_is_no_fault_of_the_boxs(made: Certificates) -> None:

@@ -28,9 +28,9 @@ async def _read_request_with_hole(*arguments: object, **options: object) -> http
 
 def main() -> None:
     station, mode, *user = sys.argv[1:]
-    front.read_request = _read_request_with_hole  # type: ignore[assignment]
+    front.read_request = _read_request_with_hole  # type: ignore[attr-defined]  # the name that it uses
     if mode == "free":
-        front_main.confine_server = lambda **_: True
+        front_main.confine_server = lambda **_: True  # type: ignore[attr-defined]  # the name that it uses
     if user:
         number = int(user[0])
         os.setgroups([])

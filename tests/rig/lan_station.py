@@ -1,7 +1,7 @@
 """A station with its kiosk on loopback and its face on the network, for floods: until its input ends.
 
-python lan_station.py FOLDER apart|shared. It prints one line of JSON: ports, the kiosk's cookie, the authority, and the
-cookies of a paired phone with a visit. `shared` is the negative control: one server, with one set of workers, for both.
+python lan_station.py FOLDER apart|shared [PHONES]. It prints one line of JSON: ports, the kiosk's cookie, the authority, and the
+cookies of paired phones, one if not more, with a visit. `shared` is the negative control: one server, with one set of workers, for both.
 """
 
 import json
@@ -34,13 +34,14 @@ def main() -> None:
         stack.enter_context(lan.station)
         seen = visit(lan.box, "flooded", size=2_000_000)
         kiosk = serve_kiosk(stack, lan, EVERYWHERE if mode == "shared" else "127.0.0.1")
-        phone = lan.signed_in()
+        phones = [cookies_of(lan.signed_in()) for _ in range(int(sys.argv[3]) if len(sys.argv) > 3 else 1)]
         facts = {
             "kiosk": kiosk,
             "cookie": f"{COOKIE}={lan.clinic.begin(lan.box.lead)}",
             "lan": kiosk if mode == "shared" else lan.face.port,
             "authority": authority_of(lan),
-            "phone": cookies_of(phone),
+            "phone": phones[0],
+            "phones": phones,
             "visit": f"/visits/{seen.encounter_id}",
             "photo": f"/visits/{seen.encounter_id}/photos/{seen.capture_id}",
             "front": lan.face.front.pid if lan.face.front is not None else None,

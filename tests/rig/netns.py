@@ -77,6 +77,35 @@ def two_machines() -> Iterator[tuple[Machine, Machine]]:
         yield first, second
 
 
+@contextlib.contextmanager
+def box_and_phones(count: int) -> Iterator[tuple[Machine, list[Machine]]]:
+    """Make a machine 10.77.0.1 and `count` others, 10.77.0.100 and up, each in its own namespace on one switch."""
+    tag = f"dst{os.getpid()}"
+    box = Machine(namespace=f"{tag}box", interface="switch", address="10.77.0.1")
+    phones = [
+        Machine(namespace=f"{tag}p{number}", interface="lan", address=f"10.77.0.{100 + number}")
+        for number in range(count)
+    ]
+    with contextlib.ExitStack() as stack:
+        for machine in (box, *phones):
+            _ip("netns", "add", machine.namespace)
+            stack.callback(_ip, "netns", "del", machine.namespace)
+        _ip("-n", box.namespace, "link", "add", box.interface, "type", "bridge")
+        _ip("-n", box.namespace, "addr", "add", f"{box.address}/24", "dev", box.interface)
+        for interface in ("lo", box.interface):
+            _ip("-n", box.namespace, "link", "set", interface, "up")
+        for number, phone in enumerate(phones):
+            port = f"port{number}"
+            _ip(
+                *("link", "add", port, "netns", box.namespace, "type", "veth"),
+                *("peer", "name", phone.interface, "netns", phone.namespace),
+            )
+            _ip("-n", box.namespace, "link", "set", port, "master", box.interface, "up")
+            _ip("-n", phone.namespace, "addr", "add", f"{phone.address}/24", "dev", phone.interface)
+            _ip("-n", phone.namespace, "link", "set", phone.interface, "up")
+        yield box, phones
+
+
 def reason_to_skip() -> str | None:
     """Say why this machine cannot have network namespaces; None when it can."""
     if os.geteuid() != 0:

@@ -33,6 +33,8 @@ _ABORT: Final = struct.pack("ii", 1, 0)
 _WRITE_BUFFER_BYTES: Final = 256 << 10
 _RETRY_S: Final = 0.05
 _LEAVE_S: Final = 3.0
+_TURNS: Final = 20
+"""Of the loop, until a connection that was aborted has gone from the counts."""
 
 
 class Front:
@@ -54,6 +56,8 @@ class Front:
         self._writers: dict[asyncio.StreamWriter, str] = {}
         """Connections whose device is known, by its id."""
         self._conversing: set[asyncio.StreamWriter] = set()
+        self._resting: dict[asyncio.StreamWriter, None] = {}
+        """Those that wait for their next request, the longest first."""
         self._answering = 0
 
     def cut(self, device_id: str) -> None:
@@ -84,6 +88,7 @@ class Front:
                 await asyncio.sleep(_RETRY_S)
                 continue
             address = str(peer[0])
+            await self._make_room()
             if not self.counts.open(address, self._loop.time()):
                 _abort(connection)
                 continue
@@ -91,6 +96,22 @@ class Front:
             for tasks in (self._tasks, self._new):
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
+
+    async def _make_room(self) -> None:
+        """End the connection that has rested longest between two requests, if there are as many as there may be.
+
+        A browser keeps its connections and opens another when one has ended; so a dozen phones that rest do not shut
+        out the next. Who has not sent a whole request yet rests nowhere here: that would be a way in for a flood.
+        """
+        limit = self.settings.limits.connections
+        while self.counts.connections >= limit and self._resting:
+            writer = next(iter(self._resting))
+            del self._resting[writer]
+            writer.transport.abort()
+            for _ in range(_TURNS):
+                if self.counts.connections < limit:
+                    break
+                await asyncio.sleep(0)
 
     async def _attend(self, connection: socket.socket, address: str) -> None:
         try:
@@ -141,6 +162,7 @@ class Front:
         finally:
             self._writers.pop(writer, None)
             self._conversing.discard(writer)
+            self._resting.pop(writer, None)
             transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
@@ -149,7 +171,10 @@ class Front:
         for number in range(_REQUESTS_A_CONNECTION):
             request = None
             try:
+                if number:
+                    self._resting[writer] = None
                 request = await read_request(http, reader, limits, is_first=number == 0)
+                self._resting.pop(writer, None)
                 if request is None:
                     return
                 await self._answer(http, writer, request, address)
