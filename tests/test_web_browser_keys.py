@@ -12,8 +12,10 @@ from playwright.sync_api import Browser, Page, expect
 from scripted_engine import RunningEngine, ScriptedModel
 from software_tpm import needs_tpm, software_tpm
 from sticks import Sticks, stick_folder
+from test_service_sheet_reader import code_picture, scene
 from test_web_browser_screens import MISFITS, PRIMARY_PX, TOUCH_PX
 
+from appliance.camera.replay import ReplayCamera
 from appliance.config import RecordsConfig
 from appliance.host.sticks import mounted_sticks
 from appliance.service.key_fobs import TAKE_OUT
@@ -76,6 +78,7 @@ def test_a_fob_is_made_opens_the_records_is_taken_out_and_shut_out(browser: Brow
         box_pin_on(shown, box)
         open_by_fob(shown, box)
         open_by_box_pin(shown, box)
+        open_by_camera(shown, box)
         shut_out(shown)
         shown.assert_clean()
 
@@ -147,6 +150,22 @@ def open_by_box_pin(shown: Screen, box: Box) -> None:
     page.locator("#type-pin:not([disabled])").wait_for()
     page.locator("#type-pin").tap()
     tap_pin(page, BOX_PIN)
+    page.wait_for_selector(".at-home")
+    assert box.kiosk.box.store.is_unlocked
+
+
+def open_by_camera(shown: Screen, box: Box) -> None:
+    page, camera = shown.page, box.kiosk.station.camera
+    box.kiosk.box.store.lock()
+    shown.open("/unlock")
+    page.get_by_role("link", name="Show a recovery sheet").tap()
+    expect(page.locator("#say")).to_contain_text("Looking for the code")
+    page.wait_for_timeout(500)
+    fits(shown, "sheet")
+    assert not box.kiosk.box.store.is_unlocked
+    assert isinstance(camera, ReplayCamera)
+    camera._pictures = ((scene(code_picture(box.kiosk.box.made.sheets[0])), "image/jpeg"),)
+    camera._position = 0
     page.wait_for_selector(".at-home")
     assert box.kiosk.box.store.is_unlocked
 

@@ -176,6 +176,21 @@ def test_no_key_is_in_any_answer_page_or_log(box: Box, caplog: pytest.LogCapture
     assert fob.fob_id.encode() in said
 
 
+def test_without_a_sheet_before_the_camera_nothing_is_opened(box: Box) -> None:
+    assert box.post("/api/unlock/sheet").status_code == 401
+    box.lead_signs_in()
+    box.door.box.store.lock()
+    assert "is not kept" in box.get("/unlock/sheet").text
+    assert box.post("/api/unlock/sheet").get_json() == {"go": None}
+    box.door.kiosk.camera.take()
+    broken = box.post("/api/unlock/sheet")
+    assert broken.status_code == 400
+    assert broken.get_json()["error"].startswith("The image")
+    box.door.kiosk.camera.close()
+    assert box.post("/api/unlock/sheet").status_code == 503
+    assert not box.door.box.store.is_unlocked
+
+
 @pytest.mark.parametrize("box", ["chip"], indirect=True)
 class TestBoxPin:
     pytestmark = needs_tpm

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from appliance.errors import ImageError
 from appliance.imaging import worker
+from appliance.imaging.codes import CodeAnswer
 from appliance.imaging.findings import CardAnswer, CardFinding, ChangeAnswer, ChangeFinding
 from appliance.imaging.pixels import MAX_PIXELS, MAX_SIDE_PX
 from appliance.imaging.quality import ImageMeasures
@@ -126,6 +127,14 @@ class Sandbox:
         content = worker.LENGTH.pack(len(earlier)) + earlier + later
         return self._ask(worker.CHANGE, content, self._change)
 
+    def code(self, content: bytes) -> str | None:
+        """Read the QR code in one picture file, as `codes.code_text`; the text is foreign and may say anything.
+
+        Raises:
+            ImageError: As `decode`.
+        """
+        return self._ask(worker.CODE, content, self._code)
+
     def _ask(self, operation: int, content: bytes, answer: Callable[[float], T]) -> T:
         with self._turn:
             try:
@@ -184,6 +193,9 @@ class Sandbox:
 
     def _change(self, deadline_s: float) -> ChangeFinding | None:
         return self._json(deadline_s, ChangeAnswer).found
+
+    def _code(self, deadline_s: float) -> str | None:
+        return self._json(deadline_s, CodeAnswer).text
 
     def _text(self, kind: bytes, expected: bytes, max_bytes: int, deadline_s: float) -> str:
         (length,) = worker.LENGTH.unpack(self._received(worker.LENGTH.size, deadline_s))

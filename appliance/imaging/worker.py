@@ -8,6 +8,7 @@ A job: u8 operation, u32 length, bytes. An answer: u8 kind, then for pixels u32 
 length, UTF-8 bytes (a sentence, or JSON). Little-endian. Two pictures in one job: u32 length of the first, both.
 """
 
+import contextlib
 import io
 import os
 import struct
@@ -20,6 +21,7 @@ from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImag
 
 from appliance.confinement import confine
 from appliance.errors import ImageError
+from appliance.imaging.codes import CodeAnswer, code_text
 from appliance.imaging.findings import CardAnswer, ChangeAnswer, balanced_by_card, card_finding, change_finding
 from appliance.imaging.pixels import pixels_from_bytes
 from appliance.imaging.preview import measure_frame
@@ -33,9 +35,9 @@ SIZE: Final = struct.Struct("<II")
 LENGTH: Final = struct.Struct("<I")
 PIXELS, SENTENCE, READY = b"P", b"E", b"R"
 TEXT: Final = b"J"
-DECODE, MEASURE, MEASURE_ALONE, CARD, BALANCE, CHANGE = range(6)
+DECODE, MEASURE, MEASURE_ALONE, CARD, BALANCE, CHANGE, CODE = range(7)
 """Pixels of a picture; measures of the next frame of a preview; measures of a frame by itself; what the card says; the
-picture as under white light; what changed between two pictures."""
+picture as under white light; what changed between two pictures; the text of the QR code on it."""
 NO_CARD: Final = "The card is not seen on this photo, so its colours stay as they are."
 PLUGINS: Final = (JpegImagePlugin, PngImagePlugin, MpoImagePlugin, TiffImagePlugin)
 """Imported beforehand, as Pillow would only at the first picture that needs them: EXIF is a TIFF, iPhones write MPO."""
@@ -86,6 +88,8 @@ def _worked(operation: int, content: bytes, meter: QualityMeter) -> bytes | NDAr
         found = change_finding(pixels_from_bytes(first), pixels_from_bytes(second))
         return msgspec.json.encode(ChangeAnswer(found=found))
     pixels = pixels_from_bytes(content)
+    if operation == CODE:
+        return msgspec.json.encode(CodeAnswer(text=code_text(pixels)))
     if operation == BALANCE:
         balanced = balanced_by_card(pixels)
         if balanced is None:
@@ -103,6 +107,8 @@ def _warm_up() -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (16, 16)).save(buffer, kind, exif=exif)
         pixels_from_bytes(buffer.getvalue())
+        with contextlib.suppress(ImageError):
+            code_text(pixels_from_bytes(buffer.getvalue()))
         # The second one has one before it: numpy loads its Fourier transforms only then.
         msgspec.json.encode(measure_frame(buffer.getvalue(), meter))
     try:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _RECORDS: Final = RecordsConfig()
+_FRAME_WAIT_S: Final = 2.0
 MAX_BODY_BYTES: Final = 64 << 10
 """The kiosk's own requests are a few hundred bytes."""
 
@@ -122,6 +123,7 @@ def _register_clinic(
     from appliance.service.box_pin import BoxPin
     from appliance.service.erasures import Erasures
     from appliance.service.key_fobs import KeyFobs
+    from appliance.service.sheet_reader import SheetReader
 
     # The network's face says refusals with this module's statuses, so it comes later.
     from web.kiosk.day import create_day
@@ -140,6 +142,7 @@ def _register_clinic(
         unlocking=unlocking,
         fobs=KeyFobs(clinic, unlocking, records.stick_folders),
         pin=BoxPin(clinic, unlocking, Tpm(records.chip)),
+        sheets=SheetReader(unlocking, lambda: station.camera.frame(-1, _FRAME_WAIT_S)),
     )
     backups = Backups(clinic.records, clinic.operator, records.stick_folders)
     for blueprint in (

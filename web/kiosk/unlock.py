@@ -13,6 +13,7 @@ from appliance.records.errors import WrongSecretError
 from appliance.service.box_pin import BoxPin
 from appliance.service.clinic import Clinic
 from appliance.service.key_fobs import KeyFobs
+from appliance.service.sheet_reader import SheetReader
 from appliance.service.unlocking import Unlocking
 from web.kiosk.access import require_fresh_pin
 from web.kiosk.guard import allow
@@ -26,6 +27,7 @@ class WaysIn:
     unlocking: Unlocking
     fobs: KeyFobs
     pin: BoxPin
+    sheets: SheetReader
 
 
 class _PhraseRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,6 +59,13 @@ def _add_page(unlock: Blueprint, clinic: Clinic, ways: WaysIn) -> None:
             has_pin=ways.pin.slot() is not None,
             fob=_fob_view(ways.fobs),
         )
+
+    @unlock.get("/unlock/sheet")
+    @allow("signed-in")
+    def sheet() -> str | WerkzeugResponse:
+        if clinic.records().is_unlocked:
+            return redirect("/", 303)
+        return render_template("kiosk/unlock_sheet.html")
 
     @unlock.get("/api/fob")
     @allow("signed-in")
@@ -92,6 +101,13 @@ def _add_acts(unlock: Blueprint, clinic: Clinic, ways: WaysIn) -> None:
     def by_pin() -> tuple[Response, int] | Response:
         pin = decoded(_PinRequest).pin
         return opened(lambda: ways.pin.unlock(pin))
+
+    @unlock.post("/api/unlock/sheet")
+    @allow("signed-in")
+    def by_camera() -> tuple[Response, int] | Response:
+        found: list[bool] = []
+        answer = opened(lambda: found.append(ways.sheets.look()))
+        return jsonify(go=None) if found == [False] else answer
 
 
 def _fob_view(fobs: KeyFobs) -> dict[str, Any]:

@@ -58,8 +58,8 @@ function wait(seconds) {
   }, 500);
 }
 
-async function byWords(question) {
-  const phrase = await askText(question, { maxLength: 120, isSecret: true });
+async function byWords() {
+  const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
   if (phrase !== null) await open(() => post("/api/unlock", { phrase }));
 }
 
@@ -87,8 +87,7 @@ function showFob() {
 
 fobWay.addEventListener("click", byFob);
 document.getElementById("type-pin")?.addEventListener("click", byPin);
-document.getElementById("type-phrase").addEventListener("click", () => byWords("The clinic's phrase"));
-document.getElementById("type-sheet").addEventListener("click", () => byWords("The words of a recovery sheet"));
+document.getElementById("type-phrase").addEventListener("click", byWords);
 showFob();
 wait(Number(ways.dataset.wait));
 enable();
