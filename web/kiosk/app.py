@@ -123,6 +123,7 @@ def _register_clinic(
     from appliance.service.box_pin import BoxPin
     from appliance.service.erasures import Erasures
     from appliance.service.key_fobs import KeyFobs
+    from appliance.service.printing import Printing
     from appliance.service.sheet_reader import SheetReader
 
     # The network's face says refusals with this module's statuses, so it comes later.
@@ -133,6 +134,7 @@ def _register_clinic(
     from web.kiosk.keys import create_keys
     from web.kiosk.patients import create_patients
     from web.kiosk.people import create_people
+    from web.kiosk.printing import create_printing
     from web.kiosk.unlock import WaysIn, create_unlock
     from web.kiosk.upkeep import create_upkeep
     from web.kiosk.visits import create_visits
@@ -144,16 +146,19 @@ def _register_clinic(
         pin=BoxPin(clinic, unlocking, Tpm(records.chip)),
         sheets=SheetReader(unlocking, lambda: station.camera.frame(-1, _FRAME_WAIT_S)),
     )
+    printing = Printing()
+    app.context_processor(lambda: {"printing": printing})
     backups = Backups(clinic.records, clinic.operator, records.stick_folders)
     for blueprint in (
         create_door(clinic, station, unlocking),
-        create_first_run(clinic),
+        create_first_run(clinic, printing),
         create_unlock(clinic, ways),
-        create_day(clinic, unlocking),
+        create_day(clinic, unlocking, printing),
         create_keys(clinic, ways),
         create_people(clinic),
         create_devices(clinic, lan),
         create_upkeep(clinic, backups, records.keep_years),
+        create_printing(clinic, printing, records.keep_years),
     ):
         blueprint.context_processor(lambda: {"state": station.state()})
         app.register_blueprint(blueprint)

@@ -11,11 +11,12 @@ from appliance.records.words import new_phrase
 from appliance.service.clinic import Clinic
 from appliance.service.errors import NotFoundError
 from appliance.service.new_secrets import NewSecrets
+from appliance.service.printing import Printing
 from appliance.service.unlocking import Unlocking
 from web.kiosk.access import SIGN_IN, require_fresh_pin
 from web.kiosk.guard import allow
 from web.kiosk.requests import decoded
-from web.kiosk.sheets import pdf_answer
+from web.kiosk.sheets import pdf_answer, print_sheets
 
 
 class _PhraseRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,13 +28,15 @@ class _NewPhraseRequest(msgspec.Struct, forbid_unknown_fields=True):
     new_phrase: str
 
 
-def create_day(clinic: Clinic, unlocking: Unlocking) -> Blueprint:
+def create_day(clinic: Clinic, unlocking: Unlocking, printing: Printing) -> Blueprint:
     """Build the routes of the routine."""
     day = Blueprint("day", __name__)
     _add_evening_routes(day, clinic, unlocking)
     _add_date_routes(day, clinic)
     _add_shift_routes(day, clinic)
-    _add_secret_routes(day, clinic, unlocking, NewSecrets(clinic))
+    made = NewSecrets(clinic)
+    _add_secret_routes(day, clinic, unlocking, made)
+    _add_sheet_routes(day, clinic, made, printing)
     return day
 
 
@@ -114,6 +117,14 @@ def _add_secret_routes(day: Blueprint, clinic: Clinic, unlocking: Unlocking, mad
         made.keep_sheets(unlocking.new_sheets(decoded(_PhraseRequest).phrase))
         return jsonify(go="/secrets/sheets")
 
+
+def _add_sheet_routes(day: Blueprint, clinic: Clinic, made: NewSecrets, printing: Printing) -> None:
+    def words_now() -> list[list[str]]:
+        found = made.sheets()
+        if not found:
+            raise NotFoundError("The words of the sheets are kept nowhere; make new sheets.")
+        return [words.split("-") for words in found]
+
     @day.get("/secrets/sheets")
     @allow("people")
     def sheets() -> str | WerkzeugResponse:
@@ -125,10 +136,12 @@ def _add_secret_routes(day: Blueprint, clinic: Clinic, unlocking: Unlocking, mad
     @day.get("/secrets/sheets.pdf")
     @allow("people")
     def sheets_pdf() -> Response:
-        found = made.sheets()
-        if not found:
-            raise NotFoundError("The words of the sheets are kept nowhere; make new sheets.")
-        return pdf_answer([words.split("-") for words in found], clinic.name, clinic.clock.now_at())
+        return pdf_answer(words_now(), clinic.name, clinic.clock.now_at())
+
+    @day.post("/api/secrets/sheets/print")
+    @allow("people")
+    def print_now() -> Response:
+        return print_sheets(printing, words_now(), clinic.name, clinic.clock.now_at())
 
     @day.post("/secrets/sheets/done")
     @allow("people")

@@ -11,10 +11,11 @@ from appliance.records.errors import ForbiddenError, NotSavedError
 from appliance.service.clinic import Clinic
 from appliance.service.errors import SignedOutError
 from appliance.service.first_run import FirstRun, Step
+from appliance.service.printing import Printing
 from web.kiosk.access import with_cookie
 from web.kiosk.guard import allow
 from web.kiosk.requests import decoded
-from web.kiosk.sheets import pdf_answer
+from web.kiosk.sheets import pdf_answer, print_sheets
 
 COOKIE: Final = "dermstation-first-run"
 RAIL: Final[tuple[tuple[str, tuple[Step, ...]], ...]] = (
@@ -41,12 +42,13 @@ class _LeadRequest(msgspec.Struct, forbid_unknown_fields=True):
     pin_again: str
 
 
-def create_first_run(clinic: Clinic) -> Blueprint:
+def create_first_run(clinic: Clinic, printing: Printing) -> Blueprint:
     """Build the routes of the set-up; each answers only while the box is not set up."""
     blueprint = Blueprint("first_run", __name__)
     run = FirstRun(clinic)
 
     _add_pages(blueprint, run, clinic)
+    _add_sheets(blueprint, run, clinic, printing)
     _add_answers(blueprint, run)
     return blueprint
 
@@ -97,15 +99,27 @@ def _add_pages(blueprint: Blueprint, run: FirstRun, clinic: Clinic) -> None:
             turns[way]()
         return redirect(url_for("first_run.page"), HTTPStatus.SEE_OTHER)
 
-    @blueprint.get("/first-run/sheet.pdf")
-    @allow("first-run")
-    def sheet() -> Response:
+
+def _add_sheets(blueprint: Blueprint, run: FirstRun, clinic: Clinic, printing: Printing) -> None:
+    def now() -> tuple[tuple[str, ...], int]:
+        """Return the words and the number of the sheet on the screen."""
         _require_theirs(run)
         step = run.step
         if step not in {"sheet-1", "sheet-2"}:
             raise ForbiddenError("The sheet is shown only before it is typed back.")
-        number = int(step.split("-")[1])
-        return pdf_answer([run.words(step)], run.clinic_name, clinic.clock.now_at(), first=number)
+        return tuple(run.words(step)), int(step.split("-")[1])
+
+    @blueprint.get("/first-run/sheet.pdf")
+    @allow("first-run")
+    def sheet() -> Response:
+        words, number = now()
+        return pdf_answer([words], run.clinic_name, clinic.clock.now_at(), first=number)
+
+    @blueprint.post("/api/first-run/print")
+    @allow("first-run")
+    def print_sheet() -> Response:
+        words, number = now()
+        return print_sheets(printing, [words], run.clinic_name, clinic.clock.now_at(), first=number)
 
 
 def _is_before(steps: tuple[Step, ...], step: Step) -> bool:
