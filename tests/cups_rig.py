@@ -85,7 +85,7 @@ class Cups:
 def running_cups(folder: Path, *, keeps_files: bool = False) -> Iterator[Cups]:
     """Run it; the caller has pointed CUPS_SERVER at `folder / "cups.sock"`."""
     for name in ("etc", "spool", "cache", "state", "log", "tmp", "bin/backend"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for shared in _SHARED.iterdir():
         if shared.name != "backend":
             (folder / "bin" / shared.name).symlink_to(shared)
