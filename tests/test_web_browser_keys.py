@@ -164,7 +164,7 @@ def open_by_camera(shown: Screen, box: Box) -> None:
     fits(shown, "sheet")
     assert not box.kiosk.box.store.is_unlocked
     assert isinstance(camera, ReplayCamera)
-    camera._pictures = ((scene(code_picture(box.kiosk.box.made.sheets[0])), "image/jpeg"),)
+    camera._pictures = [(scene(code_picture(box.kiosk.box.made.sheets[0])), "image/jpeg")]
     camera._position = 0
     page.wait_for_selector(".at-home")
     assert box.kiosk.box.store.is_unlocked
