@@ -4,18 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kiosk_browser import CHROMIUM, SIZES, Screen, screen
+from kiosk_browser import CHROMIUM, Screen
 from kiosk_records import LEAD_PIN, NURSE_PIN, KeptKiosk, add_user, kept_kiosk, sign_in
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 from records_boxes import assess, visit
 from scripted_engine import RunningEngine, ScriptedModel
-from test_web_browser_visits import THEMES, fits
+from test_web_browser_visits import fits, shown
 
 from appliance.records.backup import make_backup
 from appliance.records.content import SubjectContent
 from appliance.records.drafts import Drafts
 from appliance.records.errors import ErasedError
 
+__all__ = ["shown"]  # a fixture, with this file's kiosk
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing: install Debian's chromium"),
@@ -27,15 +28,6 @@ def kiosk(tmp_path: Path) -> Iterator[KeptKiosk]:
     with RunningEngine(ScriptedModel()) as engine, kept_kiosk(engine.client, tmp_path) as found:
         yield found
         found.box.store.close()
-
-
-@pytest.fixture(params=SIZES)
-def shown(request: pytest.FixtureRequest, browser: Browser, kiosk: KeptKiosk) -> Iterator[Screen]:
-    with screen(browser, kiosk.url, SIZES[request.param]) as opened:
-        opened.open("/sign-in")
-        opened.page.evaluate("theme => localStorage.setItem('dermstation.theme', theme)", THEMES[request.param])
-        yield opened
-        opened.assert_clean()
 
 
 def digits(shown: Screen, pin: str) -> None:
