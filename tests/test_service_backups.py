@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from records_boxes import Box, Visited, new_box, visit
+from sticks import Sticks
 
 from appliance.records import backup
 from appliance.records.errors import MissingError
@@ -28,25 +29,9 @@ def work_of(backups: Backups) -> str:
     return backups.state.work
 
 
-class Sticks:
-    """Folders that the kernel's list says are sticks."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "media"
-        self.mounts = folder / "mountinfo"
-        self.mounts.write_text("")
-
-    def put_in(self, label: str) -> Path:
-        path = self.folder / label
-        path.mkdir(parents=True)
-        with self.mounts.open("a") as file:
-            file.write(f"36 35 8:17 / {path} rw shared:1 - vfat /dev/sdb1 rw\n")
-        return path
-
-
 @pytest.fixture
 def sticks(tmp_path: Path) -> Sticks:
-    return Sticks(tmp_path)
+    return Sticks(tmp_path / "media", tmp_path / "mountinfo")
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 import io
 import random
+import shutil
+import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from appliance.records import audit
 from appliance.records.errors import ThrottledError, WrongSecretError
 from appliance.records.setup import prepare
 from appliance.records.words import sheet_from_key
+from appliance.service.recovery_sheets import sheets_pdf
 from appliance.service.sheet_reader import SheetReader
 from appliance.service.unlocking import Unlocking
 from appliance.types import Frame
@@ -129,3 +133,18 @@ def test_two_codes_and_long_or_strange_ones_are_no_sheet() -> None:
         assert sandbox.code(scene(one, one)) == sheet_from_key(bytes([1] * 16))
         assert sandbox.code(scene(code_picture("x" * (TEXT_MAX_LETTERS + 1), 420))) is None
         assert sandbox.code(scene(code_picture("line\nbreak"))) is None
+
+
+@pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="needs Debian's poppler-utils")
+def test_code_of_the_printed_sheet_is_read_off_a_photo_of_the_whole_page(tmp_path: Path) -> None:
+    pytest.importorskip("fpdf", reason="needs the extra [print]")
+    words = prepare().sheets[0]
+    (tmp_path / "sheet.pdf").write_bytes(sheets_pdf([words.split("-")], "Kliniek", datetime(2026, 11, 22, tzinfo=UTC)))
+    # 90 dots an inch: the whole page in a camera's picture of 1080 lines, and the code 170 of them.
+    command = ["pdftoppm", "-r", "90", "-png", "-singlefile", str(tmp_path / "sheet.pdf"), str(tmp_path / "page")]
+    subprocess.run(command, check=True)
+    page = Image.open(tmp_path / "page.png").convert("RGB").rotate(4, expand=True, fillcolor=(120, 110, 100))
+    buffer = io.BytesIO()
+    page.filter(ImageFilter.GaussianBlur(0.7)).save(buffer, "JPEG", quality=80)
+    with Sandbox() as sandbox:
+        assert sandbox.code(buffer.getvalue()) == words

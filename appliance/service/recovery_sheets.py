@@ -29,7 +29,7 @@ _KEEP: Final = (
     "1.  Check each word: it is typed back on the screen before the set-up goes on.",
     "2.  Fold the paper with the words inside, put it into an envelope, close it and sign over the flap.",
     "3.  Keep the two sheets in two places, neither beside the box: a locked drawer, another building.",
-    "4.  Never photograph or copy it. If it is lost or the envelope is open: More, Phrase and sheets, New sheets.",
+    "4.  Never photograph or copy it. Lost, or the envelope open: More, Phrase, sheets and keys, New sheets.",
 )
 
 
@@ -107,7 +107,9 @@ def _draw_code(page: "FPDF", text: str) -> None:
                 # A hair of overlap: viewers draw white lines between touching cells otherwise.
                 page.rect(_LEFT_MM + column * cell_mm, top_mm + row * cell_mm, cell_mm + 0.02, cell_mm + 0.02, "F")
     page.set_font("Helvetica", "", 11)
-    for number, line in enumerate(("The same words as a code, for a reader", "instead of typing.")):
+    for number, line in enumerate(
+        ("The same words as a code: the box reads it", "with its own camera, and keeps no picture.")
+    ):
         page.text(_LEFT_MM + _CODE_MM + 10, top_mm + 8 + 7 * number, line)
     page.set_font("Helvetica", "", 11)
     page.text(_LEFT_MM + _CODE_MM + 10, top_mm + 32, "Kept at: ________________________________")
