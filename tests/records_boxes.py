@@ -96,7 +96,7 @@ def _template() -> tuple[Path, SetUp]:
     return folder, made
 
 
-def set_up(folder: Path, made: SetUp, clock: Clock | None = None) -> RecordStore:
+def set_up(folder: Path, made: SetUp, clock: Clock | None = None, door: Door | None = None) -> RecordStore:
     """Answer the first-run screens."""
     answers = SetUpAnswers(
         clinic_name="Kliniek",
@@ -105,7 +105,7 @@ def set_up(folder: Path, made: SetUp, clock: Clock | None = None) -> RecordStore
         lead_name="Sister Asha",
         lead_pin=LEAD_PIN,
     )
-    return complete(folder, made, answers, clock=clock or ManualClock())
+    return complete(folder, made, answers, clock=clock or ManualClock(), door=door)
 
 
 def photo(mark: str, size: int = 2_000) -> bytes:

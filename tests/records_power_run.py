@@ -14,6 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from manual_clock import ManualClock
@@ -75,10 +76,10 @@ class Day:
 
 
 def _states(
-    records: Path, before: Path | None, recorded: list[Step], count: int, rng: random.Random
+    records: Path, before: Path | None, recorded: list[Step], count: int, rng: random.Random, at_end: int = 1
 ) -> Iterator[tuple[Disk, list[Fact]]]:
-    times = Counter(rng.randint(0, len(recorded)) for _ in range(count - 1))
-    times[len(recorded)] += 1  # also when all is done
+    times = Counter(rng.randint(0, len(recorded)) for _ in range(count - at_end))
+    times[len(recorded)] += at_end  # also when all is done
     acknowledged: list[Fact] = []
     disk = Disk(records, before)
     for position in range(len(recorded) + 1):
@@ -141,16 +142,22 @@ def _kept_photos(day: Day) -> set[str]:
     return {visited[2] for number, visited in enumerate(visits) if number != 1}
 
 
-def set_up_cuts(shim: Shim, folder: Path, count: int, rng: random.Random) -> Found:
+def set_up_cuts(shim: Shim, folder: Path, count: int, rng: random.Random, variant: str) -> Found:
     """R7: cut the first run, its migration included: it asks to be set up, or it is."""
     records, made, found = folder / "records", prepare(), Found()
     records.mkdir()
     shim.start(records, folder / "log")
+    connect = database.connect
+    if variant:
+        # A set-up chooses for itself how durable it is; a control chooses for it.
+        database.connect = partial(connect, durability=DURABILITIES[variant])
     store = set_up(records, made)
+    database.connect = connect
     shim.mark(json.dumps({"ready": True}))
     shim.stop()
     store.close()
-    for disk, acknowledged in _states(records, None, list(steps(folder / "log")), count, rng):
+    # Only the last call of a set-up is followed by a word of it: many of the cuts must come after that.
+    for disk, acknowledged in _states(records, None, list(steps(folder / "log")), count, rng, count // 3):
         disk.cut(folder / "cut", rng)
         found.cuts += 1
         found.acknowledged += len(acknowledged)
@@ -270,7 +277,7 @@ def main(experiment: str, count: int, seed: int) -> None:
             case "photo-order":
                 found = photo_order(shim, folder, count, rng, ForgetfulDoor() if variant else FileDoor())
             case "set-up":
-                found = set_up_cuts(shim, folder, count, rng)
+                found = set_up_cuts(shim, folder, count, rng, variant)
             case "migration":
                 found = migration_cuts(shim, folder, count, rng)
             case _:

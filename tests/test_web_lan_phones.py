@@ -102,6 +102,7 @@ def run(
         command = [sys.executable, str(RIG / "lan_phones.py"), box.address, str(facts["lan"]), str(facts_path)]
         with reading(box, command, phones[0].namespace, "") as alone:
             time.sleep(ALONE_S)
+        assert alone["took_s"], alone
         with reading(box, command, names, loris.namespace) as told:
             time.sleep(min(15.0, seconds / 2))  # all have begun
             before = {name: resident_mib(pid) for name, pid in pids.items()}

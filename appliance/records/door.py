@@ -89,6 +89,18 @@ class FileDoor:
         path.unlink(missing_ok=True)
 
 
+def make_records_folder(door: Door, folder: Path) -> None:
+    """Make a folder and those above it, each with a name that a power cut leaves.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        door.sync_folder(one.parent)
+
+
 def replace_file(door: Door, path: Path, content: bytes) -> None:
     """Put a small file in place, durably and whole: temporary name, fsync, rename, fsync of the folder.
 

@@ -17,7 +17,7 @@ from appliance.clock import Clock, SystemClock
 from appliance.records import database, space
 from appliance.records.blobs import BLOBS_NAME
 from appliance.records.dating import Calendar
-from appliance.records.door import Door, FileDoor
+from appliance.records.door import Door, FileDoor, make_records_folder
 from appliance.records.erased_list import erased_ids, keep_erased
 from appliance.records.errors import CannotOpenError
 from appliance.records.folder_lock import FolderLock
@@ -66,7 +66,7 @@ def open_records(
         ballast_bytes: Room to set aside for the day when there is none; 0 also sets none aside for photos.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_records_folder(door or FileDoor(), folder)
         lock = FolderLock(folder)
     except CannotOpenError as error:
         return Opening(state="in-use", found=str(error), action=error.action)

@@ -27,7 +27,7 @@ from appliance.records.clinic_key import (
     seal_key,
 )
 from appliance.records.dating import Calendar
-from appliance.records.door import Door, FileDoor, replace_file
+from appliance.records.door import Door, FileDoor, make_records_folder, replace_file
 from appliance.records.errors import ForbiddenError, WrongSecretError
 from appliance.records.folder_lock import FolderLock
 from appliance.records.keyring import Keyring
@@ -90,7 +90,9 @@ def complete(
     if not answers.lead_name.strip():
         raise WrongSecretError("The lead needs a name.")
     used_door = door or FileDoor()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_records_folder(used_door, folder)
+    # Whoever made it may have been killed before its name was durable.
+    used_door.sync_folder(folder.parent)
     lock = FolderLock(folder)
     try:
         connection = database.connect(folder)

@@ -67,9 +67,9 @@ class Phone:
         self._page = ["/", facts["visit"], *[facts["photo"]] * (AT_ONCE - 2)]
         self._resting: list[Streams] = []
 
-    async def run(self) -> None:
+    async def run(self, begins_within_s: float) -> None:
         """Read and poll, for ever."""
-        await asyncio.sleep(random.random() * _PAUSE_S * (_POLLS + 1))
+        await asyncio.sleep(random.random() * begins_within_s)
         while True:
             await asyncio.gather(*(self._ask(path) for path in self._page))
             for _ in range(_POLLS):
@@ -142,8 +142,9 @@ async def run(box: tuple[str, int], facts: dict[str, Any], phones: list[str], lo
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)
     cookies = facts["phones"]
+    begins_within_s = _PAUSE_S * (_POLLS + 1) if len(phones) > 1 else 0.0
     tasks = [
-        loop.create_task(Phone(Place(name, box), tls, cookies[number % len(cookies)], facts).run())
+        loop.create_task(Phone(Place(name, box), tls, cookies[number % len(cookies)], facts).run(begins_within_s))
         for number, name in enumerate(phones)
     ]
     if loris:
