@@ -64,7 +64,7 @@ def _descriptors() -> list[str]:
 
 
 def stacks() -> dict[str, str]:
-    """Return where every thread is, in Python and in the kernel: what a test prints when a camera does not come back."""
+    """Return where every thread is, in Python and in the kernel: what a test prints when a camera is lost."""
     frames = sys._current_frames()
     told = {}
     for thread in threading.enumerate():

@@ -49,6 +49,14 @@ def kernel_log(lines: int = 100) -> list[str]:
     return subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()[-lines:]
 
 
+def kernel_failures(lines: int = 45) -> list[str]:
+    """Return what the kernel said each time that it failed itself: a thread that was in it then never comes back."""
+    log = kernel_log(lines=100_000)
+    return [
+        "\n".join(log[at : at + lines]) for at, line in enumerate(log) if "BUG: " in line or "general protec" in line
+    ]
+
+
 def wait_for_serial_line(timeout_s: float = 60.0) -> str:
     """Wait until udev has named the serial adapter, and return the name."""
     deadline_s = time.monotonic() + timeout_s
