@@ -27,7 +27,6 @@ class Recipe:
 
 RECIPES: Final[dict[str, Recipe]] = {
     "plain": Recipe(),
-    "fast": Recipe(embedding="int4", decoder_int8=_FIRST_LAYER),
     "balanced": Recipe(decoder_int8=_FIRST_LAYER),
     "fine": Recipe(decoder_int8=(*_FIRST_LAYER, *_ATTENTION)),
 }

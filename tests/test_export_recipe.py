@@ -51,7 +51,6 @@ def bits_by_matrix(bundle: Path) -> dict[str, int]:
     ("recipe", "eight_bits"),
     [
         ("plain", set()),
-        ("fast", {"layers.0.self_attn.qkv_proj", "layers.0.mlp.down_proj"}),
         ("balanced", {"layers.0.self_attn.o_proj", "layers.0.mlp.gate_up_proj"}),
         ("fine", {"layers.0.mlp.down_proj", "layers.1.self_attn.qkv_proj", "layers.3.self_attn.o_proj"}),
     ],

@@ -60,7 +60,9 @@ class VirtualMachine:
 
     def __enter__(self) -> Self:
         started_s = time.monotonic()
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        # A test that is killed must not leave a machine behind that takes both cores from then on.
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *self._command]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             self._agent = self._connect(started_s + _BOOT_S)
             self._lines = self._agent.makefile("rb")
