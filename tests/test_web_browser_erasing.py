@@ -70,6 +70,7 @@ def test_two_people_erase_a_patient_by_touch(shown: Screen, kiosk: KeptKiosk, tm
     assert detail.startswith("by-mistake, witness ")
 
 
+@pytest.mark.parametrize("shown", ["800x480"], indirect=True)
 def test_what_came_between_is_said_on_the_page(shown: Screen, kiosk: KeptKiosk) -> None:
     page, gone = shown.page, visit(kiosk.box, "gone")
     sign_in(shown, "Sister Asha", LEAD_PIN)
