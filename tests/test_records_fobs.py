@@ -114,6 +114,20 @@ def test_list_says_name_and_date_and_a_revoked_fob_opens_nothing(box: Box, stick
     assert opens(box.store, fob_key(box.store, stick))
 
 
+def test_what_opened_the_records_once_is_nowhere_in_the_databases_files(box: Box, stick: Path) -> None:
+    make(box, stick)
+    add_held_slot(box.store, box.sheet(), HeldKey(bytes(32), "tpm"), "chip", None, sealed=b"sealed")
+    slots = (*box.store.key_slots(), *(held.slot for held in box.store.held_slots()))
+    assert len(slots) == 5
+    # The control: they are found while they open something.
+    assert all(in_files(box.folder, slot.wrapped) for slot in slots)
+    new_sheets(box.store, box.phrase(), box.lead.user_id)
+    change_phrase(box.store, box.phrase(), new_phrase(), box.lead.user_id)
+    for held in box.store.held_slots():
+        remove_held_slot(box.store, held.slot.slot_id, None)
+    assert [in_files(box.folder, slot.wrapped) for slot in slots] == [[]] * 5
+
+
 def test_nobody_makes_a_fob_without_the_phrase_or_a_sheet(box: Box, stick: Path) -> None:
     with pytest.raises(WrongSecretError):
         make_fob(box.store, PhraseKey(new_phrase()), stick, "no", box.lead.user_id)

@@ -3,16 +3,21 @@
 The phrase and the sheets are replaced and never removed, so nobody is shut out by taking every other way away.
 """
 
+import logging
 import secrets
 import sqlite3
 from typing import Final
 
 from appliance.records.clinic_key import HeldKey, KeySlot, PhraseKey, SheetKey, WrappingKey, check_phrase, make_slot
+from appliance.records.database import DATABASE_NAME
 from appliance.records.errors import MissingError, WrongSecretError
 from appliance.records.held_slots import HeldKind, HeldSlot, delete_held, insert_held
+from appliance.records.saving import Also
+from appliance.records.scrubbing import scrub_journals
 from appliance.records.store import RecordStore
 from appliance.records.words import RECOVERY_BYTES, sheet_from_key
 
+logger = logging.getLogger(__name__)
 HELD_NAME_MAX: Final = 40
 _ADDED: Final[dict[HeldKind, str]] = {"fob": "fob-made", "tpm": "chip-on"}
 _REMOVED: Final[dict[str, str]] = {"fob": "fob-revoked", "tpm": "chip-off"}
@@ -42,7 +47,7 @@ def change_phrase(store: RecordStore, known: WrappingKey, phrase: str, operator_
         connection.execute("DELETE FROM key_slot WHERE kind = 'phrase'")
         insert_slot(connection, slot, sequence)
 
-    store.note("phrase-changed", operator_id, also=replace)
+    _note_and_scrub(store, "phrase-changed", operator_id, replace)
 
 
 def new_sheets(store: RecordStore, known: WrappingKey, operator_id: str, count: int = 2) -> tuple[str, ...]:
@@ -64,7 +69,7 @@ def new_sheets(store: RecordStore, known: WrappingKey, operator_id: str, count: 
         for slot in slots:
             insert_slot(connection, slot, sequence)
 
-    store.note("sheet-changed", operator_id, also=replace)
+    _note_and_scrub(store, "sheet-changed", operator_id, replace)
     return sheets
 
 
@@ -117,7 +122,7 @@ def add_held_slot(
             connection.execute("DELETE FROM held_slot WHERE kind = 'tpm'")
         insert_held(connection, held, sequence)
 
-    store.note(_ADDED[kind], operator_id, also=write, detail=slot.slot_id)
+    _note_and_scrub(store, _ADDED[kind], operator_id, write, slot.slot_id)
     return slot.slot_id
 
 
@@ -131,10 +136,20 @@ def remove_held_slot(store: RecordStore, slot_id: str, operator_id: str | None) 
     held = next((one for one in store.held_slots() if one.slot.slot_id == slot_id), None)
     if held is None:
         raise MissingError("It is not on the list any more.")
-    store.note(
-        _REMOVED[held.slot.kind],
-        operator_id,
-        also=lambda connection, _: delete_held(connection, slot_id),
-        detail=slot_id,
-    )
+    action = _REMOVED[held.slot.kind]
+    _note_and_scrub(store, action, operator_id, lambda connection, _: delete_held(connection, slot_id), slot_id)
     return held
+
+
+def _note_and_scrub(store: RecordStore, action: str, operator_id: str | None, also: Also, detail: str = "") -> None:
+    """Change slots with their audit entry, and leave no old one in SQLite's journal.
+
+    Raises:
+        NotSavedError: Nothing was changed.
+    """
+    with store.saver.lock:
+        store.note(action, operator_id, also=also, detail=detail)
+        try:
+            scrub_journals(store.saver.connection, store.folder / DATABASE_NAME)
+        except (OSError, sqlite3.Error) as error:
+            logger.warning("journal not overwritten; the next start does it error=%s", error)

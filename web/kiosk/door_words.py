@@ -38,7 +38,8 @@ def notices(clinic: Clinic) -> list[Notice]:
         return [*found, _alarm(UNKEPT)] if clinic.is_emergency else found
     found = _of_the_disk(clinic.opening, store)
     if sentence := clinic.to_take_out():
-        found.insert(0, _alarm(sentence))
+        # After what is worst of the disk, and among the two that are shown.
+        found.insert(1, _alarm(sentence))
     if clinic.is_emergency:
         return [*found, Notice(sentence=EMERGENCY)]
     if not store.is_unlocked:
