@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections import Counter
@@ -27,7 +28,7 @@ from appliance.records.content import CapturedImageContent, SubjectContent
 from appliance.records.database import Durability
 from appliance.records.door import FileDoor
 from appliance.records.drafts import Drafts
-from appliance.records.errors import NotSavedError, StorageFailedError
+from appliance.records.errors import NotSavedError, RecordsError, StorageFailedError
 from appliance.records.setup import prepare
 
 DURABILITIES = {
@@ -171,7 +172,7 @@ def set_up_cuts(shim: Shim, folder: Path, count: int, rng: random.Random, varian
     return found
 
 
-def migration_cuts(shim: Shim, folder: Path, count: int, rng: random.Random) -> Found:
+def migration_cuts(shim: Shim, folder: Path, count: int, rng: random.Random, variant: str) -> Found:
     """R7: cut the step to a later schema; the version before still reads what it finds."""
     text = "-- compat: 1\nALTER TABLE device ADD COLUMN note TEXT NOT NULL DEFAULT '';\nCREATE TABLE extra (a TEXT);\n"
     shipped = database.shipped_migrations()
@@ -182,27 +183,33 @@ def migration_cuts(shim: Shim, folder: Path, count: int, rng: random.Random) -> 
     box.store.close()
     shutil.copytree(records, folder / "before")
     shim.start(records, folder / "log")
-    connection = database.connect(records)
+    connection = database.connect(records, durability=DURABILITIES[variant])
     database.migrate(connection, later)
     shim.mark(json.dumps({"migrated": True}))
     shim.stop()
     connection.close()
-    for disk, acknowledged in _states(records, folder / "before", list(steps(folder / "log")), count, rng):
+    for disk, acknowledged in _states(records, folder / "before", list(steps(folder / "log")), count, rng, count // 3):
         disk.cut(folder / "cut", rng)
         found.cuts += 1
         found.acknowledged += len(acknowledged)
-        connection = database.connect(folder / "cut")
-        if acknowledged and database.schema_version(connection) != later[-1].version:
-            found.add("migration lost", is_lost=True)
-        connection.close()
-        old = open_box(folder / "cut", box.made)
-        if old.store.get(SubjectContent, visited.subject_id).content.pseudonym != "P-before the update":
-            found.add("subject lost", is_lost=True)
-        old.store.add(SubjectContent(pseudonym="by the version before"), None)
-        if old.store.verify_audit().problems:
-            found.add("audit", is_lost=False)
-        old.store.close()
+        try:
+            connection = database.connect(folder / "cut")
+            if acknowledged and database.schema_version(connection) != later[-1].version:
+                found.add("migration lost", is_lost=True)
+            connection.close()
+            _check_by_the_version_before(open_box(folder / "cut", box.made), visited.subject_id, found)
+        except (AssertionError, RecordsError, sqlite3.Error) as error:
+            found.add(f"{type(error).__name__}: {error}", is_lost=False)
     return found
+
+
+def _check_by_the_version_before(old: Box, subject_id: str, found: Found) -> None:
+    if old.store.get(SubjectContent, subject_id).content.pseudonym != "P-before the update":
+        found.add("subject lost", is_lost=True)
+    old.store.add(SubjectContent(pseudonym="by the version before"), None)
+    if old.store.verify_audit().problems:
+        found.add("audit", is_lost=False)
+    old.store.close()
 
 
 def failing_calls(shim: Shim, folder: Path, rng: random.Random) -> Found:
@@ -279,7 +286,7 @@ def main(experiment: str, count: int, seed: int) -> None:
             case "set-up":
                 found = set_up_cuts(shim, folder, count, rng, variant)
             case "migration":
-                found = migration_cuts(shim, folder, count, rng)
+                found = migration_cuts(shim, folder, count, rng, variant or "chosen")
             case _:
                 found = failing_calls(shim, folder, rng)
     sys.stdout.write(json.dumps(asdict(found)))

@@ -73,6 +73,7 @@ def test_no_cut_of_many_loses_or_damages(shim: Path, seed: int, experiment: str,
         ("cuts-without-folder-fsync", 0.1),
         ("photo-order:without-folder-fsync", 0.1),
         ("set-up:delete-off", 0.1),
+        ("migration:delete-off", 0.1),
     ],
 )
 def test_control_without_a_safeguard_loses(shim: Path, seed: int, control: str, least: float) -> None:
