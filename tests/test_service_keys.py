@@ -19,7 +19,7 @@ from appliance.records.errors import ForbiddenError, LockedError, MissingError, 
 from appliance.records.fob_file import FOB_NAME
 from appliance.service.box_pin import BoxPin
 from appliance.service.clinic import Clinic
-from appliance.service.key_fobs import TAKE_OUT, KeyFobs
+from appliance.service.key_fobs import PUT_TO_USE, TAKE_OUT, KeyFobs
 from appliance.service.unlocking import Unlocking
 
 BOX_PIN = "907153"
@@ -75,15 +75,15 @@ def test_fob_is_offered_opens_and_is_asked_to_be_taken_out(keys: Keys) -> None:
     keys.lock()
     keys.later()
     assert (keys.fobs.in_box().state, keys.fobs.in_box().words) == ("ready", "Asha's fob")
-    assert keys.clinic.to_take_out() == ""
+    assert keys.clinic.words_of_fob() == PUT_TO_USE
     keys.fobs.unlock()
     assert keys.is_open
     action, detail, who = keys.last()
     assert (action, detail.split()[0], who) == ("unlocked", "fob", keys.door.lead_id)
-    assert keys.clinic.to_take_out() == TAKE_OUT
+    assert keys.clinic.words_of_fob() == TAKE_OUT
     keys.sticks.pull_out(stick)
     keys.later()
-    assert keys.clinic.to_take_out() == ""
+    assert keys.clinic.words_of_fob() == ""
     assert keys.is_open, "the day goes on without the fob"
 
 
@@ -165,7 +165,7 @@ def test_guesses_at_the_phrase_for_a_fob_are_slowed_down(keys: Keys) -> None:
 
 def test_stick_that_hangs_holds_no_page_up(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.make(keys.sticks.put_in("SMALL"))
-    assert keys.clinic.to_take_out() == TAKE_OUT
+    assert keys.clinic.words_of_fob() == TAKE_OUT
     let_go, looks = threading.Event(), []
     look = mounted_sticks
 
@@ -178,7 +178,7 @@ def test_stick_that_hangs_holds_no_page_up(keys: Keys, monkeypatch: pytest.Monke
     started_s = time.monotonic()
     for _ in range(5):
         keys.later()
-        assert keys.clinic.to_take_out() == TAKE_OUT
+        assert keys.clinic.words_of_fob() == TAKE_OUT
     assert time.monotonic() - started_s < 30
     assert len(looks) == 1, "one thread waits, however many pages are asked for"
     let_go.set()

@@ -18,7 +18,7 @@ from test_web_browser_screens import MISFITS, PRIMARY_PX, TOUCH_PX
 from appliance.camera.replay import ReplayCamera
 from appliance.config import RecordsConfig
 from appliance.host.sticks import mounted_sticks
-from appliance.service.key_fobs import TAKE_OUT
+from appliance.service.key_fobs import PUT_TO_USE, TAKE_OUT
 
 pytestmark = [
     pytest.mark.browser,
@@ -137,6 +137,16 @@ def open_by_fob(shown: Screen, box: Box) -> None:
     fits(shown, "take-out")
     box.sticks.pull_out(stick)
     page.locator(".notices .is-alarm", has_text=TAKE_OUT).wait_for(state="detached")
+    # At home it is offered as soon as it is in.
+    box.kiosk.box.store.lock()
+    shown.open()
+    page.locator(".notices", has_text="Earlier records cannot be read").wait_for()
+    box.sticks.put_back(stick)
+    page.locator(".notices", has_text=PUT_TO_USE).wait_for()
+    fits(shown, "home-fob")
+    page.get_by_role("link", name="Open the records").tap()
+    page.locator("#use-fob.is-primary").wait_for()
+    box.sticks.pull_out(stick)
 
 
 def open_by_box_pin(shown: Screen, box: Box) -> None:

@@ -19,7 +19,7 @@ from appliance.config import RecordsConfig
 from appliance.host.sticks import mounted_sticks
 from appliance.records.fob_file import FOB_NAME, read_fob
 from appliance.records.sessions import FRESH_S
-from appliance.service.key_fobs import TAKE_OUT
+from appliance.service.key_fobs import PUT_TO_USE, TAKE_OUT
 from web.kiosk.app import create_kiosk_app
 from web.kiosk.guard import CSRF_HEADER
 
@@ -84,7 +84,7 @@ def test_nurse_opens_by_a_fob_and_her_pin_and_is_told_to_take_it_out(box: Box) -
     box.door.box.store.lock()
     box.nurse_signs_in()
     box.later(FRESH_S + 1)
-    assert box.get("/api/fob").get_json() == {"state": "ready", "words": "Asha's fob", "take_out": ""}
+    assert box.get("/api/fob").get_json() == {"state": "ready", "words": "Asha's fob", "say": PUT_TO_USE}
     assert 'id="use-fob"' in box.get("/unlock").text
     stale = box.post("/api/unlock/fob")
     assert (stale.status_code, stale.get_json()["pin"]) == (403, True)
@@ -92,7 +92,7 @@ def test_nurse_opens_by_a_fob_and_her_pin_and_is_told_to_take_it_out(box: Box) -
     assert box.post("/api/pin", pin="730164").status_code == 204
     assert box.post("/api/unlock/fob").get_json() == {"go": "/"}
     assert TAKE_OUT in box.get("/").text
-    assert box.get("/api/fob").get_json()["take_out"] == TAKE_OUT
+    assert box.get("/api/fob").get_json()["say"] == TAKE_OUT
     box.sticks.pull_out(stick)
     box.later()
     assert TAKE_OUT not in box.get("/").text

@@ -52,8 +52,8 @@ class Clinic:
         self.clock = clock
         self.demonstration: Demonstration | None = None
         """Secrets to show on the screens; never of a clinic."""
-        self.to_take_out: Callable[[], str] = str
-        """Says that a key fob was left in the box; empty where none is, and where nobody looks for one."""
+        self.words_of_fob: Callable[[], str] = str
+        """Says what to do with the key fob that is in the box; empty where none is, and where nobody looks for one."""
         self.on_unlocked: Callable[[], None] = lambda: None
         """Called each time the records were opened, by whatever secret: what waited for that."""
         self._people = self._people_of(opening)

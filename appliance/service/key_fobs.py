@@ -21,6 +21,7 @@ FobState = Literal["none", "ready", "refused"]
 _LOOK_EVERY_S: Final = 1.0
 _WAIT_S: Final = 0.3
 TAKE_OUT: Final = "Take the key fob out and keep it with you."
+PUT_TO_USE: Final = "The key fob is in: the records can be opened with it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class KeyFobs:
         self._looker: threading.Thread | None = None
         self._found = FobInBox()
         self._found_s: float | None = None
-        clinic.to_take_out = self.to_take_out
+        clinic.words_of_fob = self.words_of_box
 
     def listed(self) -> tuple["HeldSlot", ...]:
         """Return the fobs that open this box, the oldest first."""
@@ -78,12 +79,12 @@ class KeyFobs:
             looker.join(_WAIT_S)
         return self._found
 
-    def to_take_out(self) -> str:
-        """Return the sentence for open records with a fob in the box; empty otherwise."""
+    def words_of_box(self) -> str:
+        """Say what to do with the fob that is in: open the records, or take it out; empty when none is in."""
         store = self._clinic.store
-        if store is None or not store.is_unlocked:
+        if store is None or self.in_box().state != "ready":
             return ""
-        return TAKE_OUT if self.in_box().state == "ready" else ""
+        return TAKE_OUT if store.is_unlocked else PUT_TO_USE
 
     def unlock(self) -> None:
         """Open the records with the fob that is in.

@@ -61,7 +61,7 @@ def tell_templates(app: Flask, clinic: Clinic | None) -> None:
             "idle_s": clinic.session.idle_s,
             "run": clinic.run,
             "notices": notices(clinic),
-            "take_out": clinic.to_take_out(),
+            "fob": clinic.words_of_fob(),
             "demonstration": clinic.demonstration,
         }
         return {"door": view}

@@ -37,13 +37,14 @@ def notices(clinic: Clinic) -> list[Notice]:
         found = [_alarm(f"{clinic.opening.found} {clinic.opening.action}")]
         return [*found, _alarm(UNKEPT)] if clinic.is_emergency else found
     found = _of_the_disk(clinic.opening, store)
-    if sentence := clinic.to_take_out():
+    fob = clinic.words_of_fob()
+    if fob and store.is_unlocked:
         # After what is worst of the disk, and among the two that are shown.
-        found.insert(1, _alarm(sentence))
+        found.insert(1, _alarm(fob))
     if clinic.is_emergency:
         return [*found, Notice(sentence=EMERGENCY)]
     if not store.is_unlocked:
-        found.append(Notice(sentence=LOCKED, url="/unlock", label="Open the records"))
+        found.append(Notice(sentence=fob or LOCKED, url="/unlock", label="Open the records"))
     if not store.is_read_only and not store.now().is_confirmed:
         found.append(Notice(sentence="The date of this box is not confirmed.", url="/date", label="Look at the date"))
     return found

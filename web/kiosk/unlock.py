@@ -112,4 +112,4 @@ def _add_acts(unlock: Blueprint, clinic: Clinic, ways: WaysIn) -> None:
 
 def _fob_view(fobs: KeyFobs) -> dict[str, Any]:
     found = fobs.in_box()
-    return {"state": found.state, "words": found.words, "take_out": fobs.to_take_out()}
+    return {"state": found.state, "words": found.words, "say": fobs.words_of_box()}

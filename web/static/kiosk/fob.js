@@ -3,12 +3,12 @@
 import { get } from "./api.js";
 
 const LOOK_MS = 2000;
-const seen = document.getElementById("fob").dataset.takeOut;
+const seen = document.getElementById("fob").dataset.say;
 
 setInterval(async () => {
   if (document.hidden || document.querySelector("dialog[open]") !== null) return;
   try {
-    if ((await get("/api/fob")).take_out !== seen) location.reload();
+    if ((await get("/api/fob")).say !== seen) location.reload();
   } catch {
     // The header says that the box does not answer; the next round asks again.
   }
