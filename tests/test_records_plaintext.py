@@ -4,10 +4,12 @@ import logging
 import re
 import sqlite3
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from records_boxes import LEAD_PIN, Box, assess, described, new_box, photo
 
+from appliance.records import blobs, rows
 from appliance.records.content import (
     ChecklistAnswerContent,
     ConsentContent,
@@ -135,6 +137,22 @@ def test_nothing_that_was_told_lies_on_the_disk(tmp_path: Path, count: int, capl
     assert len(keys) > 10
     assert [key for key in [*keys, bytes.fromhex(private_key)] if key in written] == []
     assert [record.message for record in caplog.records if "CANARY" in record.getMessage()] == []
+
+
+@pytest.mark.parametrize("module", [rows, blobs])
+def test_control_what_is_stored_unsealed_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    """The marks reach the disk by the same way as what is told: without sealing they are there."""
+    monkeypatch.setattr(module, "seal", lambda _, content, *__: content)
+    monkeypatch.setattr(module, "unseal", lambda _, content, *__: content)
+    box = new_box(tmp_path / "records")
+    marked_visit(box, 1)
+    box.store.close()
+    found = {where.rpartition(" ")[2] for where in leaks(tmp_path, ["CANARY0001"])}
+    assert found
+    # Rows lie in the database, photos each in a file of its own.
+    assert ("records.sqlite" in found) == (module is rows)
 
 
 def test_control_the_search_finds_what_is_there(tmp_path: Path) -> None:
