@@ -78,6 +78,8 @@ class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """`[camera.overview]`: the camera for overviews and close-ups."""
     dermatoscope: VideoDeviceConfig | None = None
     """`[camera.dermatoscope]`: absent when the clinic has none."""
+    clip_on_lens: bool = False
+    """Whether a dermatoscope's lens can be clipped onto the overview camera: then its list has dermoscopic photos too."""
 
 
 class MicrocontrollerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -92,8 +92,13 @@ class RoleCamera(ObedientCamera):
         self.is_held = is_held
 
 
-def two_cameras(clock: ManualClock) -> tuple[CameraSet, dict[CameraRole, RoleCamera]]:
-    """Make an overview camera and a dermatoscope, and the set of both."""
+ALL_ROLES: tuple[CameraRole, ...] = ("overview", "dermatoscope")
+
+
+def camera_set(
+    clock: ManualClock, roles: tuple[CameraRole, ...] = ALL_ROLES, *, has_clip_on_lens: bool = False
+) -> tuple[CameraSet, dict[CameraRole, RoleCamera]]:
+    """Make an overview camera and, if wanted, a dermatoscope, and the set of them."""
     numbers, made = itertools.count(), {}
 
     def maker(role: CameraRole) -> Callable[[Callable[[float], None]], RoleCamera]:
@@ -104,8 +109,8 @@ def two_cameras(clock: ManualClock) -> tuple[CameraSet, dict[CameraRole, RoleCam
 
         return make
 
-    roles: tuple[CameraRole, ...] = ("overview", "dermatoscope")
-    return CameraSet({role: maker(role) for role in roles}, held=frozenset({"dermatoscope"})), made
+    makers = {role: maker(role) for role in roles}
+    return CameraSet(makers, held=frozenset({"dermatoscope"}), has_clip_on_lens=has_clip_on_lens), made
 
 
 def picture(colour: str, size: tuple[int, int] = (96, 72)) -> bytes:

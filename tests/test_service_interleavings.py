@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kiosk_station import ManualClock, two_cameras
+from kiosk_station import ManualClock, camera_set
 
 from appliance.camera.selection import CameraRole
 from appliance.config import ShotsConfig
@@ -51,7 +51,7 @@ class Clinic:
     def __init__(self, chance: random.Random, engine: EngineClient) -> None:
         self.chance = chance
         self.clock = ManualClock()
-        cameras, self.by_role = two_cameras(self.clock)
+        cameras, self.by_role = camera_set(self.clock)
         for camera in self.by_role.values():
             camera.meanwhile = self.meanwhile
         self.store = WatchedStore(self.judge)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from kiosk_station import ManualClock, RoleCamera, two_cameras
+from kiosk_station import ALL_ROLES, ManualClock, RoleCamera, camera_set
 
 from appliance.camera.selection import CameraRole
 from appliance.config import ShotsConfig
@@ -21,9 +21,10 @@ from appliance.service.station import Station
 class Box:
     """A station with two cameras whose threads do not run: what they would do, a test does."""
 
-    def __init__(self, folder: Path, config: ShotsConfig) -> None:
+    def __init__(self, folder: Path, config: ShotsConfig, *, has_clip_on_lens: bool = False) -> None:
         self.clock = ManualClock()
-        cameras, self.by_role = two_cameras(self.clock)
+        roles: tuple[CameraRole, ...] = ("overview",) if has_clip_on_lens else ALL_ROLES
+        cameras, self.by_role = camera_set(self.clock, roles, has_clip_on_lens=has_clip_on_lens)
         engine = EngineClient(EngineAddress(socket=str(folder / "nobody.sock")))
         self.station = Station(cameras, engine, clock=self.clock, shots=config)
         self.encounter_id = self.station.open_encounter().encounter_id
@@ -77,6 +78,24 @@ def test_presses_walk_the_list_and_each_shot_gets_its_camera(box: Box) -> None:
     assert all(image.modality == SHOTS[image.shot].modality for image in images if image.shot is not None)
     # When all are taken, a photo belongs to no shot, and is kept all the same.
     assert box.press() == [None]
+
+
+def test_lens_that_is_clipped_on_makes_dermoscopic_photos_of_the_only_camera(tmp_path: Path) -> None:
+    box = Box(tmp_path, ShotsConfig(), has_clip_on_lens=True)
+    seen = []
+    while box.now is not None:
+        (kept,) = box.press()
+        seen.append((kept, box.station.selected_camera))
+    assert [kept for kept, _ in seen] == [
+        "overview",
+        "close_up",
+        "dermoscopic_polarized",
+        "dermoscopic_non_polarized",
+        "lateral",
+    ]
+    assert {role for _, role in seen} == {"overview"}
+    images = box.station.captures.images(box.encounter_id)
+    assert [image.modality for image in images] == ["XC", "XC", "DMS", "DMS", "XC"]
 
 
 def test_retake_keeps_the_earlier_photo_and_remembers_why(box: Box) -> None:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kiosk_station import WAIT_S, ManualClock, ObedientCamera, two_cameras, until
+from kiosk_station import WAIT_S, ManualClock, ObedientCamera, camera_set, until
 
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
@@ -102,7 +102,7 @@ def test_nothing_is_kept_while_the_live_picture_is_not_shown(
 
 
 def test_button_of_a_camera_that_is_not_shown_shows_it_first(clock: ManualClock, tmp_path: Path) -> None:
-    cameras, by_role = two_cameras(clock)
+    cameras, by_role = camera_set(clock)
     station = Station(cameras, no_engine(tmp_path), clock=clock)
     station.open_encounter()
     for camera in by_role.values():
@@ -121,7 +121,7 @@ def test_button_of_a_camera_that_is_not_shown_shows_it_first(clock: ManualClock,
 
 def test_grip_foot_and_body_reach_a_running_station(tmp_path: Path) -> None:
     clock = ManualClock()
-    cameras, by_role = two_cameras(clock)
+    cameras, by_role = camera_set(clock)
     device = SimulatedDevice()
     microcontroller = Dermatoscope(lambda: SimulatedPort(device))
     with Station(cameras, no_engine(tmp_path), clock=clock, microcontroller=microcontroller) as station:

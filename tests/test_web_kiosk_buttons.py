@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 from kiosk_browser import CHROMIUM, SIZES, screen, served
-from kiosk_station import ManualClock, RoleCamera, replay_camera, two_cameras
+from kiosk_station import ManualClock, RoleCamera, camera_set, replay_camera
 from playwright.sync_api import Browser, expect
 
 from appliance.camera.selection import CameraRole
@@ -29,7 +29,7 @@ class Kiosk:
 
     def __init__(self, engine: EngineClient) -> None:
         self.clock = ManualClock()
-        cameras, self.by_role = two_cameras(self.clock)
+        cameras, self.by_role = camera_set(self.clock)
         self.station = Station(cameras, engine, clock=self.clock)
         self.client: FlaskClient = create_kiosk_app(self.station).test_client()
         found = re.search(r'name="csrf-token" content="([^"]+)"', self.client.get("/").text)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from kiosk_station import ManualClock, two_cameras
+from kiosk_station import ALL_ROLES, ManualClock, camera_set
 from test_web_kiosk_buttons import Kiosk
 
 from appliance.config import ShotsConfig
@@ -21,9 +21,10 @@ from web.kiosk.guard import CSRF_HEADER
 class ListKiosk:
     """A station with a list whose threads do not run, and its face."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, has_clip_on_lens: bool = False) -> None:
         self.clock = ManualClock()
-        cameras, self.by_role = two_cameras(self.clock)
+        roles = ALL_ROLES[:1] if has_clip_on_lens else ALL_ROLES
+        cameras, self.by_role = camera_set(self.clock, roles, has_clip_on_lens=has_clip_on_lens)
         engine = EngineClient(EngineAddress(socket=str(folder / "nobody.sock")))
         self.station = Station(cameras, engine, clock=self.clock, shots=ShotsConfig())
         self.client: FlaskClient = create_kiosk_app(self.station).test_client()
@@ -65,6 +66,18 @@ def test_list_is_drawn_with_what_comes_now_and_what_is_kept(kiosk: ListKiosk) ->
     assert after["count"] == 1
     assert kept.json["image_url"] in kiosk.drawn()
     assert after["assess_url"] == kept.json["page_url"]
+
+
+def test_list_says_when_a_lens_is_clipped_on_and_when_it_comes_off(tmp_path: Path) -> None:
+    kiosk, hints = ListKiosk(tmp_path, has_clip_on_lens=True), []
+    while (now := kiosk.client.get(f"/api/encounters/{kiosk.encounter_id}/shots").json["now"]) is not None:  # type: ignore[index] # it is JSON
+        hints.append((now["kind"], now["hint"]))
+        assert kiosk.take().status_code == 201
+    kiosk.station.measuring._sandbox.close()
+    assert hints[1:4:2] == [
+        ("close_up", "without the lens, with the card beside it"),
+        ("dermoscopic_non_polarized", "clip the lens on, with gel on the skin"),
+    ]
 
 
 def test_frames_tell_of_the_lists_version(kiosk: ListKiosk) -> None:

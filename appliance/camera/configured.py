@@ -24,7 +24,8 @@ def build_cameras(config: CameraConfig) -> CameraSet:
     numbers = itertools.count()
     devices = configured_devices(config)
     makers = {role: partial(_camera, config, role, numbers) for role in devices}
-    return CameraSet(makers, frozenset(role for role, device in devices.items() if device.hold_series))
+    held = frozenset(role for role, device in devices.items() if device.hold_series)
+    return CameraSet(makers, held, has_clip_on_lens=config.clip_on_lens)
 
 
 def build_camera(config: CameraConfig, role: CameraRole) -> V4l2Camera:

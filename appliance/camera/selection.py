@@ -41,12 +41,15 @@ class CameraSet:
         makers: At least one. Each makes a camera that is not started yet; it is given what the camera calls with the
             moment of a press of the button on its body.
         held: Roles whose picture is held still during a series.
+        has_clip_on_lens: Whether the first camera may also have a dermatoscope's lens on, which it cannot tell.
     """
 
     def __init__(
         self,
         makers: Mapping[CameraRole, Callable[[Callable[[float], None]], OwnedCamera]],
         held: frozenset[CameraRole] = frozenset(),
+        *,
+        has_clip_on_lens: bool = False,
     ) -> None:
         if not makers:
             raise ValueError("a set of cameras holds at least one")
@@ -54,6 +57,7 @@ class CameraSet:
         """Called on a camera's thread, must return at once; set it before `__enter__`."""
         self._cameras = {role: make(partial(self._pressed, role)) for role, make in makers.items()}
         self._held = held
+        self.has_clip_on_lens = has_clip_on_lens
         self._selected: CameraRole = next(iter(self._cameras))
         self._lock = threading.Lock()
         self._stack = ExitStack()

@@ -18,7 +18,7 @@ from appliance.clock import Clock
 from appliance.imaging.advice import SENTENCES, SPOILING, Advice
 from appliance.service.capture_store import CaptureStore
 from appliance.service.errors import EncounterClosedError, NotFoundError, PoorQualityError, StaleFrameError
-from appliance.types import CapturedImage, Encounter, Frame, KeepReason, Light, RetakeReason, ShotKind
+from appliance.types import CapturedImage, Encounter, Frame, KeepReason, Light, Modality, RetakeReason, ShotKind
 
 FRAME_MAX_AGE_S: Final = 0.5
 _WAIT_FOR_FRAME_S: Final = 0.5
@@ -38,6 +38,8 @@ class Wanted:
     """Frames that were taken before this moment of the monotonic clock show another light."""
     confirm: Callable[[], None] = lambda: None
     """Called once the frame is there and before it is kept; raises if the light has changed since."""
+    modality: Modality | None = None
+    """What it is, where the camera cannot know which lens it has on; None leaves it to the camera."""
 
 
 ANY_PHOTO: Final = Wanted()
@@ -152,7 +154,7 @@ class Captures:
             content=frame.content,
             media_type=frame.media_type,
             sha256=hashlib.sha256(frame.content).hexdigest(),
-            modality=frame.modality,
+            modality=wanted.modality or frame.modality,
             captured_at=self._clock.now_at(),
             quality=advice,
             shot=wanted.shot,

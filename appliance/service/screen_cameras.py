@@ -36,7 +36,20 @@ class ScreenCameras:
     @property
     def has_dermatoscope(self) -> bool:
         """Whether dermoscopic images can be taken; a camera without a role may have any lens on."""
-        return self._set is None or "dermatoscope" in self._set.roles
+        return self._set is None or self._set.has_clip_on_lens or "dermatoscope" in self._set.roles
+
+    @property
+    def is_lens_changed_by_hand(self) -> bool:
+        """Whether a dermoscopic photo comes from the same real camera as the others, with another lens on."""
+        return self._set is not None and self.has_dermatoscope and "dermatoscope" not in self._set.roles
+
+    def modality_of(self, shot: Modality) -> Modality | None:
+        """Return what a shot's photo is where its camera cannot know; None where the camera's own word counts.
+
+        Args:
+            shot: Modality of the shot that the nurse was asked for.
+        """
+        return shot if self.has_dermatoscope and "dermatoscope" not in self.roles else None
 
     def select(self, role: CameraRole) -> None:
         """Put another camera's picture on the screen.

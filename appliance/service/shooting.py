@@ -191,6 +191,7 @@ class Shooting:
             light=light,
             exposed_after_s=lit_s,
             confirm=lambda: self._require(light),
+            modality=self._cameras.modality_of(shot.modality),
         )
         return self._keep(encounter_id, wanted), sentence
 

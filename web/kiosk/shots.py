@@ -165,12 +165,20 @@ def now_view(station: Station, listed: ShotList, encounter_id: str) -> dict[str,
     return {
         "kind": shot.kind,
         "words": shot.words,
-        "hint": shot.hint,
+        "hint": _hint(station, listed, shot),
         "place": place,
         "earlier_url": f"{earlier_url}?of={earlier.capture_id}" if earlier is not None else None,
         "wants_card": shot.kind == "close_up",
         "wants_contact": shot.modality == "DMS",
     }
+
+
+def _hint(station: Station, listed: ShotList, shot: Shot) -> str:
+    """Say how a shot is taken, and which lens belongs on the camera where it is changed by hand."""
+    kinds = {SHOTS[kind].modality for kind in listed.kinds}
+    if not station.cameras.is_lens_changed_by_hand or "DMS" not in kinds:
+        return shot.hint
+    return f"{'clip the lens on' if shot.modality == 'DMS' else 'without the lens'}, {shot.hint}"
 
 
 def assess_url(listed: ShotList, encounter_id: str, view: dict[str, Any]) -> str | None:
