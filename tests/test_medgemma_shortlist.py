@@ -82,6 +82,13 @@ def test_it_grows_until_nothing_else_can_win() -> None:
     np.testing.assert_allclose(logits, head.whole @ state, rtol=1e-4, atol=1e-4)
 
 
+def test_a_model_that_gives_no_numbers_is_no_crash() -> None:
+    head = Head(np.random.default_rng(0), 100, 64)
+    logits = np.full(100, np.nan, np.float32)
+    settle(logits, np.full(64, np.nan, np.float32), head.rows)
+    assert np.isnan(logits).all()
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export_random(tmp_path_factory.mktemp("balanced"), options=BALANCED, vocab_size=700, layers=3)

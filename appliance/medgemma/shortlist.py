@@ -32,7 +32,7 @@ def settle(logits: NDArray[np.float32], hidden_state: NDArray[np.float32], rows:
         hidden_state: float32 [H], what the head multiplies.
         rows: Where whole rows come from.
     """
-    allowed = int(np.count_nonzero(logits > -np.inf))
+    allowed = len(logits) - int(np.count_nonzero(np.isneginf(logits)))  # damaged weights give NaN, which is no -inf
     count = _FIRST
     while True:
         token_ids = _likeliest(logits, min(count, allowed))
