@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,8 +67,10 @@ class Disk:
     def repair(self) -> None:
         """What the start of a box does with a disk that went read-only."""
         self.unmount()
-        subprocess.run(["e2fsck", "-fp", self._image], capture_output=True)
+        done = subprocess.run(["e2fsck", "-fy", self._image], capture_output=True, text=True)
+        assert done.returncode in {0, 1}, done.stdout
         self.mount()
+        (self.folder / "writable").touch()
 
     def turn_read_only(self) -> None:
         """Have the kernel find an error on it."""
@@ -140,6 +143,7 @@ class Fill:
         self.kept: list[Visited] = []
         self.gone: list[Visited] = []
         box.store.close()
+        os.sync()  # the box was copied here, not set up, so nothing of it was fsynced
         self.box = self._open(box)
 
     def _open(self, box: Box) -> Box:
@@ -184,19 +188,20 @@ class Fill:
         except RecordsError as error:
             self._problem(f"sign-in refused: {error}")
 
-    def erase(self) -> None:
-        """Two people erase somebody."""
+    def erase(self) -> bool:
+        """Two people erase somebody; False when they could not."""
         if not self.kept:
-            return
+            return False
         one = self.kept[self.rng.randrange(len(self.kept))]
         try:
             erase(self.box, one.subject_id, self.nurse)
         except RecordsError as error:
             self._problem(f"erasing refused: {error}")
-            return
+            return False
         self.kept.remove(one)
         self.gone = [*self.gone[-20:], one]
         self.tally.erased += 1
+        return True
 
     def level(self, *expected: str) -> None:
         found = self.box.store.space().level
@@ -329,8 +334,8 @@ class Fill:
 
     def _all_is_well(self) -> None:
         # Some patients stay from cycle to cycle, and the disk does not fill up by itself.
-        while len(self.kept) > 30:
-            self.erase()
+        while len(self.kept) > 30 and self.erase():
+            pass
         self.level("ample")
         self.photograph()
         for name in (space.BALLAST_NAME, space.RESERVE_NAME):
@@ -338,10 +343,11 @@ class Fill:
                 self._problem(f"{name} was not laid again")
 
 
-def run(folder: Path, cycles: int, seed: int) -> Tally:
+def run(cycles: int, seed: int) -> Tally:
     """Fill and free so many times: every eighth by files, every tenth by an error, every fiftieth to the last photo."""
     rng = random.Random(seed)
-    with disk(folder) as made:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=memory) as name, disk(Path(name)) as made:
         fill = Fill(made, rng)
         for number in range(cycles):
             if number % 10 == 4:
@@ -350,6 +356,8 @@ def run(folder: Path, cycles: int, seed: int) -> Tally:
                 fill.cycle_of_files()
             else:
                 fill.cycle(is_deep=number % 50 == 0)
+            if fill.tally.problems:
+                break  # what comes after a fault says nothing more
         fill.restart()
         fill.check()
         fill.box.store.close()

@@ -7,16 +7,16 @@ import pytest
 from records_fill import NoDiskError, Tally, run
 
 
-def filled(folder: Path, cycles: int, seed: int) -> Tally:
+def filled(cycles: int, seed: int) -> Tally:
     try:
-        return run(folder, cycles, seed)
+        return run(cycles, seed)
     except NoDiskError as error:
         pytest.skip(f"needs root, mkfs.ext4 and loop devices ({error})")
 
 
 @pytest.mark.parametrize("cycles", [5, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
-def test_a_disk_that_is_filled_and_freed_loses_nothing(tmp_path: Path, seed: int, cycles: int) -> None:
-    found = filled(tmp_path, cycles, seed)
+def test_a_disk_that_is_filled_and_freed_loses_nothing(seed: int, cycles: int) -> None:
+    found = filled(cycles, seed)
     print(found)  # noqa: T201 - the figures, with -s
     assert found.problems == []
     assert found.cycles == cycles
@@ -24,9 +24,7 @@ def test_a_disk_that_is_filled_and_freed_loses_nothing(tmp_path: Path, seed: int
     assert min(found.saved, found.refused, found.erased, found.signed_in) >= cycles
 
 
-def test_control_a_ballast_of_nothing_keeps_nobody_signing_in(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_control_a_ballast_of_nothing_keeps_nobody_signing_in(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hole in a file gives no room back."""
     real = os.posix_fallocate
 
@@ -37,5 +35,5 @@ def test_control_a_ballast_of_nothing_keeps_nobody_signing_in(
             real(descriptor, offset, length)
 
     monkeypatch.setattr("appliance.records.space.os.posix_fallocate", hole)
-    found = filled(tmp_path, 1, seed)
+    found = filled(1, seed)
     assert any("refused" in problem for problem in found.problems)

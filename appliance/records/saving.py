@@ -110,6 +110,8 @@ class Saver:
             except DiskFullError:
                 # Signing in, deleting and the audit must go on when the disk is full; photos have a room of their own.
                 has_photo = any(write.photo is not None for write in writes)
+                if has_photo and space.look(self._folder).level == "full":
+                    raise
                 if not (space.drop_reserve if has_photo else space.drop_ballast)(self._folder):
                     raise
                 return self._save(action, operator_id, writes, also, objects, detail)
