@@ -313,7 +313,7 @@ def test_thread_that_the_driver_keeps_is_given_up_and_its_picture_never_shown(
     sends(device, numbered(2))
     seen = wait_for(camera)
     driver.let_go()
-    until(lambda: threading.active_count() and not [one for one in camera._given_up if one.is_running])
+    until(lambda: not [one for one in camera._given_up if one.is_running])
     sends(device, numbered(3))
 
     assert seen.content == numbered(2)

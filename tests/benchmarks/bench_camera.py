@@ -29,7 +29,8 @@ from fake_v4l2 import FakeCamera, kernel_with
 from records_boxes import new_box
 
 from appliance.camera.selection import CameraSet
-from appliance.camera.v4l2 import CameraOptions, V4l2Camera
+from appliance.camera.reader import CameraOptions
+from appliance.camera.v4l2 import V4l2Camera
 from appliance.config import QualityConfig
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
