@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Final
 
 _PIECE: Final = bytes(1 << 20)
+_SECTOR_BYTES: Final = 512
 
 
 def scrub(path: Path) -> None:
     """Write zeros over all of a file, in its own blocks, and fsync it; nothing happens when it is not there.
+
+    Its beginning first: cut in the middle, a journal must not be taken for one whose first part still counts.
 
     Raises:
         OSError: It cannot be written.
@@ -26,6 +29,8 @@ def scrub(path: Path) -> None:
         left = os.fstat(descriptor).st_size
         if not left:
             return
+        left -= file.write(_PIECE[: min(left, _SECTOR_BYTES)])
+        os.fsync(descriptor)
         while left > 0:
             left -= file.write(_PIECE[: min(left, len(_PIECE))])
         os.fsync(descriptor)
