@@ -79,7 +79,7 @@ class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     dermatoscope: VideoDeviceConfig | None = None
     """`[camera.dermatoscope]`: absent when the clinic has none."""
     clip_on_lens: bool = False
-    """Whether a dermatoscope's lens can be clipped onto the overview camera: then its list has dermoscopic photos too."""
+    """Whether a dermatoscope's lens can be clipped onto the overview camera: then the list asks for it."""
 
 
 class MicrocontrollerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,7 +114,7 @@ class LanConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     folder: str = "/var/lib/dermstation/lan"
     """Where the box keeps its certificate: beside the records, never in their backups."""
     front: str | None = None
-    """Where the station meets the process that faces the network, a service of its own; without it, it starts a child."""
+    """Where the station meets the service that faces the network; without it, the station starts a child."""
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -28,8 +28,8 @@ from degraded_photos import photo
 from fake_v4l2 import FakeCamera, kernel_with
 from records_boxes import new_box
 
-from appliance.camera.selection import CameraSet
 from appliance.camera.reader import CameraOptions
+from appliance.camera.selection import CameraSet
 from appliance.camera.v4l2 import V4l2Camera
 from appliance.config import QualityConfig
 from appliance.engine_address import EngineAddress
