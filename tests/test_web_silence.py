@@ -28,7 +28,8 @@ SHORT_S, LONG_S = 60.0, 3600.0
 PORT, LAN_PORT = 8080, 8443
 MDNS = {"udp 224.0.0.251 5353", "udp ff02::fb 5353"}
 OF_THE_KERNEL = re.compile(
-    r"igmp 224\.0\.0\.22|.* of the kernel|arp for 10\.77\.0\.2|neighbour solicitation (ff02::1:ff00:2|fd00::2)"
+    r"igmp 224\.0\.0\.22|.* of the kernel|arp for 10\.77\.0\.2|"
+    r"neighbour solicitation (ff02::1:ff00:2|fd00::2|fe80::\S+)"
 )
 TALK_S = 10.0
 START_S = 120.0
@@ -79,7 +80,7 @@ def sent_out(told: dict[str, int]) -> set[str]:
     """Leave out mDNS, and what the kernel does by itself on its own cable.
 
     Finding the router's hardware address is no request to anybody: the router answers here, so that a packet would
-    follow and be counted.
+    follow and be counted. A neighbour that is asked for at its own link-local address was known before.
     """
     return {name for name in told if name not in MDNS and not OF_THE_KERNEL.fullmatch(name)}
 
