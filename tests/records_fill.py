@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,11 +67,17 @@ class Disk:
 
     def repair(self) -> None:
         """What the start of a box does with a disk that went read-only."""
-        self.unmount()
-        done = subprocess.run(["e2fsck", "-fy", self._image], capture_output=True, text=True)
-        assert done.returncode in {0, 1}, done.stdout
-        self.mount()
-        (self.folder / "writable").touch()
+        for _ in range(10):
+            self.unmount()
+            done = subprocess.run(["e2fsck", "-fy", self._image], capture_output=True, text=True)
+            assert done.returncode in {0, 1}, done.stdout
+            self.mount()
+            # The kernel may still be at work on the error that it was asked for, and find it in the new mount.
+            with contextlib.suppress(OSError):
+                (self.folder / "writable").touch()
+                return
+            time.sleep(0.2)
+        raise NoDiskError("the file system stays read-only")
 
     def turn_read_only(self) -> None:
         """Have the kernel find an error on it."""
