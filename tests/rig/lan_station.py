@@ -1,6 +1,6 @@
 """A station with its kiosk on loopback and its face on the network, for floods: until its input ends.
 
-python lan_station.py FOLDER apart|shared [PHONES]. It prints one line of JSON: ports, the kiosk's cookie, the authority,
+python lan_station.py FOLDER apart|shared [PHONES]. It prints one line of JSON: ports, kiosk's cookie, the authority,
 and the cookies of paired phones, one if not more, with a visit. `shared` is the negative control: one server, with one
 set of workers, for both.
 """
