@@ -161,13 +161,14 @@ def _erase(store: RecordStore, found: _Belongings, operator_id: str | None, deta
         scrub_journals(saver.connection, store.folder / DATABASE_NAME)
     except (OSError, sqlite3.Error) as error:
         logger.warning("journal not overwritten; the next start does it error=%s", error)
-    keep_erased(saver.door, store.folder, found.owners)
     for capture_id in found.photo_ids:
         try:
             saver.blobs.discard(capture_id)
         except OSError as error:
             # Nobody can open it any more, and the next start sweeps it.
             logger.warning("erased photo not removed error=%s", error)
+    # Last: on a full disk the photos have made room for it.
+    keep_erased(saver.door, store.folder, found.owners)
     return saved
 
 
