@@ -7,9 +7,10 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def rig() -> Iterator[Rig]:
         config = {"camera": camera, "microcontroller": {"enabled": True, "port": serial}, "shots": {"usual": []}}
         rig.call("start", config=config)
         assert rig.call("wait_for_state", wanted="ready", timeout_s=60.0)["state"] == "ready", vm.console.read_text()
+        rig.call("leaks", timeout_s=60.0)  # comes back when the buttons are open too
         yield rig
         rig.call("stop")
 
@@ -128,38 +130,50 @@ def test_names_by_id_and_by_role_lead_to_the_two_cameras(rig: Rig) -> None:
     assert nodes["/dev/dermstation/dermatoscope"] == nodes[BY_ID.format("Dermatoscope_SN2")]
 
 
+def press_until(
+    rig: Rig,
+    press: Callable[[], None],
+    let_go: Callable[[], None] = lambda: None,
+    is_done: Callable[[dict[str, Any]], bool] = lambda outcome: "media_type" in outcome,
+) -> dict[str, Any]:
+    """Press until a photo is kept, or something else is done, and return what became of the last press.
+
+    On a loaded machine the emulated guest may be half a second late with a picture or with a press, and then it is
+    right that nothing is kept.
+    """
+    outcome: dict[str, Any] = {}
+    for _ in range(PRESSES_MAX):
+        rig.call("watch", seconds=0.5)
+        number = rig.call("wait_for_press", number=0)["number"]
+        press()
+        outcome = rig.call("wait_for_press", number=number + 1)
+        let_go()
+        if outcome["number"] > number and is_done(outcome):
+            break
+        logger.info("not done: press %d of %d, %s", outcome["number"], number + 1, outcome["sentence"])
+    return outcome
+
+
 def test_buttons_on_both_bodies_grip_and_foot_fire_the_same_shutter(rig: Rig) -> None:
     encounter_id = rig.call("open_encounter")
-    rig.call("watch", seconds=0.5)
-    number = rig.call("wait_for_press", number=0)["number"]
-    rig.cameras[OVERVIEW].press()
-    body = rig.call("wait_for_press", number=number + 1)
-    assert body["encounter_id"] == encounter_id, body
-    assert rig.sent(body["sha256"])
-    for switch in (Inputs.SHUTTER, Inputs.FOOT_SWITCH):
-        rig.microcontroller.inputs.buttons = switch
-        pressed = rig.call("wait_for_press", number=number + 2)
-        rig.microcontroller.inputs.buttons = Inputs(0)
-        assert pressed["encounter_id"] == encounter_id, pressed
-        assert rig.sent(pressed["sha256"])
-        number += 1
+    inputs = rig.microcontroller.inputs
+
+    def hold(switch: Inputs) -> None:
+        inputs.buttons = switch
+
+    for press in (rig.cameras[OVERVIEW].press, partial(hold, Inputs.SHUTTER), partial(hold, Inputs.FOOT_SWITCH)):
+        kept = press_until(rig, press, partial(hold, Inputs(0)))
+        assert kept["encounter_id"] == encounter_id, kept
+        assert rig.sent(kept["sha256"])
 
 
 def test_dermatoscopes_button_shows_its_picture_first_and_keeps_it_next(rig: Rig) -> None:
     rig.call("open_encounter")
-    rig.call("watch", seconds=0.5)
-    number = rig.call("wait_for_press", number=0)["number"]
-    rig.cameras[DERMATOSCOPE].press()
-    assert "Press again" in rig.call("wait_for_press", number=number + 1)["sentence"]
-    kept: dict[str, Any] = {}
-    # Under emulation a loaded machine may need longer than half a second for the PNG, and then nothing is kept.
-    for again in range(PRESSES_MAX):
-        rig.call("watch", seconds=0.5)
-        rig.cameras[DERMATOSCOPE].press()
-        kept = rig.call("wait_for_press", number=number + 2 + again)
-        if "media_type" in kept:
-            break
+    press = rig.cameras[DERMATOSCOPE].press
+    shown = press_until(rig, press, is_done=lambda outcome: "Press again" in (outcome["sentence"] or ""))
+    kept = press_until(rig, press)
     rig.call("select", role="overview")
+    assert "Press again" in shown["sentence"]
     assert (kept.get("media_type"), kept.get("modality")) == ("image/png", "DMS"), kept
 
 
@@ -255,10 +269,9 @@ def _where_it_hangs(rig: Rig) -> str:
 
 def test_button_works_again_after_replugging(rig: Rig, seed: int) -> None:
     replug_cycles(rig, 1, seed)
-    rig.call("watch", seconds=2.5)  # the button is made after the picture, and looked for once a second
+    rig.call("leaks")  # comes back when the button is open: it is made after the picture, and looked for once a second
     number = rig.call("wait_for_press", number=0)["number"]
-    rig.cameras[OVERVIEW].press()
-    assert rig.call("wait_for_press", number=number + 1)["number"] == number + 1
+    assert press_until(rig, rig.cameras[OVERVIEW].press)["number"] > number
 
 
 def assert_nothing_leaked(rig: Rig, before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
