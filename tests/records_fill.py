@@ -351,7 +351,7 @@ class Fill:
 
 
 def run(cycles: int, seed: int) -> Tally:
-    """Fill and free so many times: every eighth by files, every tenth by an error, every fiftieth to the last photo."""
+    """Fill and free so many times: every eighth by files, every tenth by an error, some to the last photo."""
     rng = random.Random(seed)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=memory) as name, disk(Path(name)) as made:
