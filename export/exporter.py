@@ -16,13 +16,12 @@ from appliance.medgemma.bundle import (
     FINE_HALF_FILE,
     MANIFEST_NAME,
     SCHEMA_VERSION,
-    FileRecord,
     Manifest,
     Precision,
     Source,
-    file_record,
     manifest_to_json,
 )
+from appliance.medgemma.file_record import FileRecord, file_record
 from appliance.medgemma.spec import GemmaSpec
 from export.chat_template import read_chat_template
 from export.checkpoint import EMBEDDING, HEAD, Checkpoint, CheckpointFolder, open_checkpoint

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from appliance.medgemma.bundle import FileRecord
+from appliance.medgemma.file_record import FileRecord
 from export.errors import StorageError
 
 ALIGNMENT_BYTES: Final = 4096

@@ -11,8 +11,9 @@ import msgspec
 
 from appliance.assessment import ASSESSMENT_PROMPT
 from appliance.demo import pictures_path
-from appliance.medgemma.bundle import MANIFEST_NAME, GoldenAnswer, Manifest, file_record, load_bundle, manifest_to_json
+from appliance.medgemma.bundle import MANIFEST_NAME, GoldenAnswer, Manifest, load_bundle, manifest_to_json
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
+from appliance.medgemma.file_record import file_record
 from appliance.medgemma.self_test import record_golden_answer
 from export.errors import CheckpointError
 from export.staging import replace_file

@@ -10,7 +10,8 @@ import pytest
 from checkpoint_files import read_safetensors, write_safetensors
 from checkpoints import make_checkpoint
 
-from appliance.medgemma.bundle import MANIFEST_NAME, FileRecord, file_record, load_bundle
+from appliance.medgemma.bundle import MANIFEST_NAME, load_bundle
+from appliance.medgemma.file_record import FileRecord, file_record
 from export.checkpoint import CheckpointFolder
 from export.errors import CheckpointError, StorageError, TargetExistsError
 from export.exporter import ExportOptions, Silence, export_checkpoint

@@ -10,7 +10,8 @@ import pytest
 from checkpoint_files import read_safetensors, write_safetensors
 from checkpoints import Shape, make_checkpoint
 
-from appliance.medgemma.bundle import MANIFEST_NAME, file_record, load_bundle, manifest_to_json
+from appliance.medgemma.bundle import MANIFEST_NAME, load_bundle, manifest_to_json
+from appliance.medgemma.file_record import file_record
 from export.bundle_session import BundleSession, attention_biases, chunk_ends, image_blocks
 from export.checkpoint import CheckpointFolder
 from export.decoder_graph import inverse_frequencies

@@ -150,7 +150,7 @@ def test_damaged_bundle_never_reaches_onnx_runtime(bundle: Path) -> None:
 def test_file_that_is_listed_but_nonsense_is_a_bundle_error(bundle: Path, file: str) -> None:
     """A bundle may be whole and still not a model, if someone made it so."""
     (bundle / file).write_bytes(b"nonsense")
-    from appliance.medgemma.bundle import file_record
+    from appliance.medgemma.file_record import file_record
 
     record = file_record(bundle / file)
     edit(bundle, lambda m: m["files"].update({file: {"size_bytes": record.size_bytes, "sha256": record.sha256}}))

@@ -10,8 +10,9 @@ import pytest
 
 from appliance.demo import bundle_path, pictures_path
 from appliance.errors import EngineUnavailableError
-from appliance.medgemma.bundle import FileRecord, Manifest, load_bundle
+from appliance.medgemma.bundle import Manifest, load_bundle
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
+from appliance.medgemma.file_record import FileRecord
 from appliance.medgemma.plan import _control_group_bytes, available_bytes, plan_memory
 from appliance.medgemma.spec import VisionSpec
 

@@ -19,8 +19,9 @@ from test_engine_openai import picture
 from appliance.commands.selftest import selftest
 from appliance.demo import bundle_path
 from appliance.errors import BundleError, EngineUnavailableError
-from appliance.medgemma.bundle import MANIFEST_NAME, Manifest, file_record, load_bundle, manifest_to_json
+from appliance.medgemma.bundle import MANIFEST_NAME, Manifest, load_bundle, manifest_to_json
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
+from appliance.medgemma.file_record import file_record
 from appliance.medgemma.generation import Generation, Piece
 from appliance.medgemma.self_test import SelfTestError, check_golden_answers
 from appliance.service.engine_watch import EngineWatch

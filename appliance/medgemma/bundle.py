@@ -7,13 +7,13 @@ Source: `appliance/medgemma/DESIGN.md`, "The bundle".
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from appliance.errors import BundleError
+from appliance.medgemma.file_record import FileRecord, check_record
 from appliance.medgemma.spec import GemmaSpec
 
 SCHEMA_VERSION: Final = 3
@@ -23,7 +23,6 @@ MANIFEST_NAME: Final = "bundle.json"
 FINE_HALF_FILE: Final = "embedding-fine.onnx.data"
 """The fine half of a table in two halves, where there is one: mapped and read row by row, never held."""
 MANIFEST_MAX_BYTES: Final = 4 << 20
-_READ_BYTES: Final = 1 << 20
 
 # Graph inputs and outputs. B = 1, T = tokens in this run, S = tokens in the cache afterwards, C = cache length, R and W
 # = the same two of the sliding layers' cache, H = hidden_size, M = mm_tokens_per_image, K = positions whose logits are
@@ -73,14 +72,6 @@ def past_name(layer: int, part: Literal["key", "value"]) -> str:
 def present_name(layer: int, part: Literal["key", "value"]) -> str:
     """Name the cache output of a layer, bound to the same buffer as its input."""
     return f"present.{layer}.{part}"
-
-
-class FileRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one file of the bundle must be."""
-
-    size_bytes: int
-    sha256: str
-    """Lower-case hexadecimal."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -225,13 +216,6 @@ def manifest_to_json(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
-def file_record(path: Path) -> FileRecord:
-    """Measure one file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    return FileRecord(size_bytes=path.stat().st_size, sha256=digest.hexdigest())
-
-
 def _read_manifest(path: Path) -> bytes:
     try:
         with (path / MANIFEST_NAME).open("rb") as file:
@@ -262,7 +246,7 @@ def check_file(bundle: Bundle, name: str) -> None:
     Raises:
         BundleError: It is changed, a link, or of another size.
     """
-    _check_file(bundle.path / name, bundle.manifest.files[name])
+    check_record(bundle.path / name, bundle.manifest.files[name])
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:
@@ -274,31 +258,3 @@ def _check_names(path: Path, manifest: Manifest) -> None:
         raise BundleError(f"The bundle {path} is damaged: {name} is missing.")
     for name in sorted(present - manifest.files.keys()):
         raise BundleError(f"The bundle {path} holds {name}, which it does not list; remove it or export again.")
-
-
-def _check_file(path: Path, record: FileRecord) -> None:
-    # One descriptor for all three checks, opened without following links, so that the file cannot be swapped between;
-    # without blocking, so that a pipe in its place cannot hold up the start.
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise BundleError(f"The bundle is damaged: {path} is a link or cannot be read ({error.strerror}).") from error
-    try:
-        _check_descriptor(descriptor, path, record)
-    except OSError as error:
-        raise BundleError(f"The bundle is damaged: {path} cannot be read ({error.strerror}).") from error
-    finally:
-        os.close(descriptor)
-
-
-def _check_descriptor(descriptor: int, path: Path, record: FileRecord) -> None:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        raise BundleError(f"The bundle is refused: {path} is a link or no file of its own.")
-    if status.st_size != record.size_bytes:
-        raise BundleError(f"The bundle is damaged: {path} has {status.st_size} bytes instead of {record.size_bytes}.")
-    digest = hashlib.sha256()
-    while chunk := os.read(descriptor, _READ_BYTES):
-        digest.update(chunk)
-    if digest.hexdigest() != record.sha256:
-        raise BundleError(f"The bundle is damaged: {path} has changed since it was exported.")

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import onnx
 
-from appliance.medgemma.bundle import file_record
+from appliance.medgemma.file_record import file_record
 from export.checkpoint import read_json
 from export.errors import CheckpointError, ExportError, ParityError, UnsupportedCheckpointError
 from export.graph_builder import MICROSOFT
