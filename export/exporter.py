@@ -35,7 +35,7 @@ from export.matrix import MatrixPrecision, StoredMatrix, store_matrix
 from export.preprocessing import read_preprocessing
 from export.recipe import DEFAULT_RECIPE, RECIPES, decoder_precision
 from export.staging import check_target, staged_folder, write_synced
-from export.table import EmbeddingTable, store_halves
+from export.table import EmbeddingTable, store_halves, table_record
 from export.tensor_shapes import expected_shapes
 from export.tokens import TOKENIZER_FILE, check_ids, token_spec
 from export.vision_graph import build_vision
@@ -131,10 +131,11 @@ def export_checkpoint(
     with staged_folder(target, replace=options.replace) as folder:
         output = _Output(folder)
         progress.begin("Converting", checkpoint.size_bytes)
-        _write_graphs(manifest, checkpoint, output)
+        table = _write_graphs(manifest, checkpoint, output)
         origin = msgspec.structs.replace(manifest.source, files=_fingerprints(source.path, checkpoint, progress))
         _write_rest(source.path, manifest, notice, output)
-        manifest = msgspec.structs.replace(manifest, source=origin, files=dict(sorted(output.files.items())))
+        files = dict(sorted(output.files.items()))
+        manifest = msgspec.structs.replace(manifest, source=origin, files=files, halved_table=table_record(table))
         _check_written(folder, manifest.files)
         # Last, and the rename at once: only a kill in between could leave a whole bundle under a partial name.
         write_synced(folder / MANIFEST_NAME, manifest_to_json(manifest))
@@ -199,7 +200,7 @@ def _statement(source: CheckpointFolder, precision: Precision) -> str:
     )
 
 
-def _write_graphs(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -> None:
+def _write_graphs(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -> EmbeddingTable:
     spec, precision = manifest.architecture, manifest.precision
     table = _table(manifest, checkpoint, output)
     build_embedding(spec, table).save(output.folder / manifest.graphs["embedding"])
@@ -219,6 +220,7 @@ def _write_graphs(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -
             vision = build_vision(spec.vision, spec.text.hidden_size, checkpoint, data, precision.vision)
         output.files[data.path.name] = data.record
         vision.save(output.folder / manifest.graphs["vision"])
+    return table
 
 
 def _table(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -> EmbeddingTable:

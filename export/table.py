@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.medgemma.bundle import HalvedTableRecord, StoredBytes
 from export.external_data import ExternalDataFile, StoredValue
 from export.graph_builder import MICROSOFT, GraphBuilder
 from export.matrix import Rows, StoredMatrix, add_linear, sampled
@@ -64,6 +65,17 @@ def store_halves(data: ExternalDataFile, fine_data: ExternalDataFile, name: str,
         block_size=block_size,
     )
     return HalvedTable(coarse=coarse, fine=fine.close((rows, blocks * block_size // 2)))
+
+
+def table_record(table: EmbeddingTable) -> HalvedTableRecord | None:
+    """Return where a table's halves lie, for the manifest; None of a table that is whole."""
+    if isinstance(table, StoredMatrix) or table.coarse.scales is None:
+        return None
+    coarse, fine, scales = (
+        StoredBytes(file=value.file, offset_bytes=value.offset_bytes)
+        for value in (table.coarse.values, table.fine, table.coarse.scales)
+    )
+    return HalvedTableRecord(coarse=coarse, fine=fine, scales=scales, block_size=table.coarse.block_size)
 
 
 def add_coarse_head(builder: GraphBuilder, name: str, value: str, table: HalvedTable) -> str:

@@ -16,6 +16,8 @@ MAX_TOKENS = 24
 # Two float32 implementations of the same sums in a different order: 3e-6 is the largest difference seen. A window off
 # by one, or images read causally, changed the first logprob by 0.08 and more where it was tried.
 LOGPROB_TOLERANCE = 1e-4
+TIE = 5e-6
+"""Nats: once in some thousands of random answers two tokens are nearer to each other than float32 sums are exact."""
 
 
 def photo(rng: np.random.Generator) -> bytes:
@@ -50,8 +52,14 @@ def assert_parity(model: MedGemma, reference: Reference, messages: list[Message]
     logprobs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     found = [piece.logprobs[0].logprob for piece in pieces if piece.logprobs]
     expected = [float(row[token_id]) for row, token_id in zip(logprobs, generation.token_ids, strict=False)]
-    assert list(generation.token_ids) == token_ids
-    np.testing.assert_allclose(found, expected, atol=LOGPROB_TOLERANCE)
+    ours = list(generation.token_ids)
+    end = next((place for place, (one, other) in enumerate(zip(ours, token_ids, strict=False)) if one != other), None)
+    if end is None:
+        assert ours == token_ids
+    else:
+        # The reference itself does not know which: two tokens as likely as float32 can tell. After it all differs.
+        assert logprobs[end, token_ids[end]] - logprobs[end, ours[end]] <= TIE
+    np.testing.assert_allclose(found[:end], expected[:end], atol=LOGPROB_TOLERANCE)
 
 
 @pytest.mark.parametrize("number", range(6))

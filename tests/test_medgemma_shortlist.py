@@ -14,6 +14,8 @@ from appliance.medgemma import shortlist
 from appliance.medgemma.bundle import load_bundle
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.generation import GenerationOptions
+from appliance.medgemma.halved_table import HalvedTable
+from appliance.medgemma.sessions import InferenceError
 from appliance.medgemma.shortlist import settle
 from export.bundle_session import BundleSession
 from export.exporter import ExportOptions
@@ -125,6 +127,26 @@ def test_the_engine_chooses_as_the_graphs_do(exported: Exported) -> None:
 
     assert generation.token_ids == (int(logits[-1].argmax()),)
     assert 0.02 < session.coarse_error < 0.3
+
+
+def test_rows_that_are_read_are_those_that_the_graph_looks_up(exported: Exported, seed: int) -> None:
+    bundle = load_bundle(exported.bundle)
+    session, record = BundleSession(bundle, threads=1), bundle.manifest.halved_table
+    assert record is not None
+    hidden_size = bundle.manifest.architecture.text.hidden_size
+    ids = np.random.default_rng(seed).integers(0, 700, 50)
+    rows = HalvedTable(bundle.path, record, hidden_size).rows(ids)
+    looked_up = session.embed([int(token_id) for token_id in ids], None)[0] / np.sqrt(np.float32(hidden_size))
+    np.testing.assert_allclose(rows, looked_up, rtol=1e-5, atol=1e-7)
+
+
+def test_a_table_that_ends_too_early_is_a_sentence(exported: Exported, tmp_path: Path) -> None:
+    record = load_bundle(exported.bundle).manifest.halved_table
+    assert record is not None
+    for file in {record.coarse.file, record.fine.file}:
+        (tmp_path / file).write_bytes(b"")
+    with pytest.raises(InferenceError, match="ends too early"):
+        HalvedTable(tmp_path, record, 64).rows(np.array([1]))
 
 
 def test_a_bundle_of_the_format_before_is_still_read(exported: Exported, tmp_path: Path) -> None:

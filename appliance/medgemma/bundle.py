@@ -112,6 +112,25 @@ class Licence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     modification_statement: str
 
 
+class StoredBytes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where one value begins, in one of the bundle's files."""
+
+    file: str
+    offset_bytes: int
+
+
+class HalvedTableRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the two halves of an embedding table of 8 bits lie, row by row; the decoder then has coarse logits."""
+
+    coarse: StoredBytes
+    """uint8 [V, blocks * block_size / 2]."""
+    fine: StoredBytes
+    """The same shape."""
+    scales: StoredBytes
+    """float32 [V, blocks]."""
+    block_size: int
+
+
 class GoldenAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the model says, greedily, on any machine where it is whole."""
 
@@ -139,6 +158,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     graphs: dict[Literal["vision", "embedding", "decoder"], str]
     """File name of each graph; `vision` is absent from a text-only bundle."""
     tokenizer_file: str
+    halved_table: HalvedTableRecord | None = None
+    """Absent for a head that gives exact logits."""
     files: dict[str, FileRecord]
     """Every file beside `bundle.json`."""
     warning: str | None = None
@@ -232,6 +253,8 @@ def _read_manifest(path: Path) -> bytes:
 def _check_references(path: Path, manifest: Manifest) -> None:
     """Every file that the manifest names must be one that it lists, so that nothing unchecked is opened."""
     named = {*manifest.graphs.values(), manifest.tokenizer_file, manifest.licence.notice_file}
+    table = manifest.halved_table
+    named |= set() if table is None else {part.file for part in (table.coarse, table.fine, table.scales)}
     named |= {golden.image_file for golden in manifest.golden_answers if golden.image_file is not None}
     for name in sorted(named - manifest.files.keys()):
         raise BundleError(f"The bundle {path} names {name} but does not list it.")

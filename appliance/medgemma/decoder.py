@@ -27,6 +27,7 @@ from appliance.medgemma.bundle import (
     TOTAL_SEQUENCE_LENGTH,
     TOTAL_SEQUENCE_LENGTH_SLIDING,
 )
+from appliance.medgemma.halved_table import HalvedTable
 from appliance.medgemma.kv_cache import KvCache
 from appliance.medgemma.prefixes import PrefixStore, PromptKey, common_length, prompt_keys
 from appliance.medgemma.prompt import Prompt
@@ -51,6 +52,7 @@ class Decoder:
         context_length: int,
         chunk_tokens: int,
         prefix_bytes: int,
+        table: HalvedTable | None = None,
     ) -> None:
         """Make the cache.
 
@@ -61,6 +63,7 @@ class Decoder:
             context_length: Tokens in the cache.
             chunk_tokens: Longest run of a prefill; an image is never split, so a run may be longer.
             prefix_bytes: Memory for copies of prompts' beginnings.
+            table: Whole rows of the head, for a graph whose logits are coarse.
         """
         self._embedding = embedding
         self._session = decoder
@@ -74,7 +77,7 @@ class Decoder:
         # Views of bound buffers: [V] of [1, K = 1, V], [H] of [1, K = 1, H].
         self._logits: NDArray[np.float32] = np.zeros(spec.text.vocab_size, dtype=np.float32)
         self._hidden_state: NDArray[np.float32] = np.zeros(spec.text.hidden_size, dtype=np.float32)
-        self._is_coarse = COARSE_LOGITS in decoder.output_names
+        self._table = table
         self._binding = decoder.binding()
         self._cache.bind(self._binding)
         self._bind_outputs()
@@ -142,21 +145,17 @@ class Decoder:
             self._run(self._embed(part, brake), part, brake)
         return self._logits
 
-    def settle(self, logits: NDArray[np.float32], brake: Brake) -> None:
+    def settle(self, logits: NDArray[np.float32]) -> None:
         """Make the logits of the last run exact where it matters, once those of tokens not allowed are -inf.
 
         Args:
             logits: float32 [V], as the run gave them out but for what is not allowed; changed in place.
-            brake: Ends it early.
 
         Raises:
-            InferenceError: A graph fails.
-            InterruptedRunError: The brake was pulled.
+            InferenceError: The table cannot be read.
         """
-        if self._is_coarse:
-            # What the embedding graph gives out is scaled by sqrt(H).
-            hidden_state = self._hidden_state / np.float32(np.sqrt(len(self._hidden_state)))
-            settle(logits, hidden_state, lambda token_ids: self._embed(token_ids, brake)[0])
+        if self._table is not None:
+            settle(logits, self._hidden_state, self._table.rows)
 
     def _resume(self, keys: Sequence[PromptKey], spans: Sequence[tuple[int, int]]) -> int:
         """Rewind the cache, or restore a kept prefix, to the longest beginning of `keys` there is; return its length.
@@ -178,7 +177,7 @@ class Decoder:
         del self._keys[held:]
         return held
 
-    def _embed(self, token_ids: Sequence[int] | NDArray[np.int64], brake: Brake) -> NDArray[np.float32]:
+    def _embed(self, token_ids: Sequence[int], brake: Brake) -> NDArray[np.float32]:
         """Return `inputs_embeds`, float32 [1, T, H]; where an image stands, anything."""
         input_ids = np.asarray(token_ids, dtype=np.int64)[np.newaxis]
         if self._spec.tokens.image_token_id is not None:
@@ -224,7 +223,7 @@ class Decoder:
     def _bind_outputs(self) -> None:
         import onnxruntime as ort
 
-        logits = COARSE_LOGITS if self._is_coarse else LOGITS
+        logits = LOGITS if self._table is None else COARSE_LOGITS
         # The session writes into the arrays; the values must live as long as the binding.
         self._bound = {
             name: ort.OrtValue.ortvalue_from_numpy(buffer[np.newaxis, np.newaxis])

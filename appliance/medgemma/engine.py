@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -221,7 +220,6 @@ class MedGemma:
 
     def _pieces(self, parts: Parts, run: Run, interrupt: Interrupt, brake: Brake) -> Iterator[Piece]:
         """Yield the answer token by token until it ends or is interrupted."""
-        settle = partial(parts.decoder.settle, brake=brake)
         try:
             with run.measure("vision"):
                 features = [parts.encode_image(image.content, brake) for image in run.prompt.images]
@@ -229,7 +227,7 @@ class MedGemma:
                 logits, run.reused_tokens = parts.decoder.prefill(run.prompt, features, brake)
             while True:
                 with run.measure("decode"):
-                    pieces = run.choose(logits, parts.decoder.room, settle)
+                    pieces = run.choose(logits, parts.decoder.room, parts.decoder.settle)
                 yield from pieces
                 if run.is_over or interrupt.reason is not None:
                     return

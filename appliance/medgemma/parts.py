@@ -9,6 +9,7 @@ from appliance.errors import BundleError, PromptError
 from appliance.medgemma.bundle import Bundle, check_file
 from appliance.medgemma.constraint import ConstraintCompiler
 from appliance.medgemma.decoder import Decoder
+from appliance.medgemma.halved_table import HalvedTable
 from appliance.medgemma.memory import give_back_freed_heap, give_back_mapped_pages
 from appliance.medgemma.plan import MemoryPlan
 from appliance.medgemma.prompt import PromptBuilder
@@ -119,13 +120,16 @@ def _open_decoder(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: 
         raise BundleError(
             f"No part of {bundle.path} runs on {compute.provider} here; with provider auto it runs on the processor."
         )
+    spec, record = bundle.manifest.architecture, bundle.manifest.halved_table
+    table = None if record is None else HalvedTable(bundle.path, record, spec.text.hidden_size)
     return Decoder(
         Session(bundle.graph_path("embedding"), replace(compute, provider="cpu")),
         session,
-        bundle.manifest.architecture,
+        spec,
         context_length=plan.context_length,
         chunk_tokens=settings.chunk_tokens,
         prefix_bytes=plan.prefix_bytes if settings.prefix_bytes is None else settings.prefix_bytes,
+        table=table,
     )
 
 

@@ -10,15 +10,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_FIRST: Final = 64
+_FIRST: Final = 32
 """Tokens of the first shortlist."""
 _GROWTH: Final = 16
 _AT_ONCE: Final = 4096
 """Rows of the table held at a time: 42 MB at the 4B shape, and only where nearly all tokens come into question."""
-_DEVIATIONS: Final = 2.0
+_DEVIATIONS: Final = 2.5
 """The shortlist is long enough when what is not on it could be this many times as far off as the worst on it, and would
-still lose. Coarse logits are off like a sum of thousands of rounding errors, so normally: the worst of 64 is at 2.5
-standard deviations, twice that leaves one token in two million, and it would have to be the one that comes next."""
+still lose. Coarse logits are off like a sum of thousands of rounding errors, so normally: the worst of 32 is at 2.1
+standard deviations, and 2.5 times that leaves one token in ten million, which would have to be the one that wins."""
 
 Rows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Gives out whole rows of the head: int64 [n] token ids become float32 [n, H]."""
