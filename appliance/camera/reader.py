@@ -36,6 +36,9 @@ STALLED_S: Final = 2.0
 FIRST_FRAME_S: Final = 5.0
 """Likewise, while it starts: some cameras find their exposure first."""
 _POLL_MS: Final = 100
+_LET_GO_S: Final = 0.25
+"""From the moment when a camera is gone to letting go of it: Linux 6.1 frees what it still works with if the last
+descriptor is closed while it takes an unplugged camera apart, and then no camera is ever seen again. DESIGN.md."""
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _ASLEEP_S: Final = 0.5
 """If the box's clocks drift apart by more, it slept, and what the driver holds is from before."""
@@ -155,6 +158,10 @@ class CameraReader:
             logger.info("camera opened: name=%s format=%s", self._shared.options.name, device.format)
             try:
                 return self._read(device, FrameCheck(device.format), poll, button, held)
+            except OSError as error:
+                self.newest.drop(sentence_of(error))
+                self._stop.wait(_LET_GO_S)
+                raise
             finally:
                 # Letting go may keep the driver busy for seconds, and the last picture must not be seen meanwhile.
                 self.newest.drop(f"The {self._shared.options.name} is starting.")
