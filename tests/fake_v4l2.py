@@ -49,6 +49,8 @@ class FakeCamera:
         self.timestamps = raw.BufferFlag.TIMESTAMP_MONOTONIC
         self.failures: dict[int, int] = {}
         """Calls that fail, and with which errno."""
+        self.unplugged_at: int | None = None
+        """The call in the midst of which it is unplugged."""
         self.lock = RLock()
         self._plugs = 0
         self.plug()
@@ -102,6 +104,9 @@ class FakeCamera:
     def ioctl(self, fd: int, request: int, argument: Any) -> None:
         """Answer one call on a descriptor of the node."""
         with self.lock:
+            if request == self.unplugged_at:
+                self.unplugged_at = None
+                self.unplug()
             if not self.is_plugged or os.fstat(fd).st_ino != self.node.stat().st_ino:
                 raise OSError(errno.ENODEV, "No such device")
             if (number := self.failures.get(request)) is not None:

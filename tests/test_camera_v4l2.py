@@ -14,7 +14,7 @@ from kiosk_station import WAIT_S, picture, until
 from linuxpy.video.raw import IOC
 from rig.uvc_sim import numbered_jpeg
 
-from appliance.camera import reader, v4l2
+from appliance.camera import reader, v4l2, video_device
 from appliance.camera.frame_check import Buffer, FrameCheck
 from appliance.camera.newest import NewestFrame
 from appliance.camera.protocol import Camera
@@ -217,6 +217,66 @@ def test_controls_without_the_checks_the_same_faults_would_get_through(
         until(lambda: camera.format is None)
         assert wait_for(camera).content == numbered(2)[:-40], "F7: the last picture of a camera that is gone"
         device.plug()
+
+
+def waits_of_opening(device: FakeCamera) -> list[float]:
+    """Open it, which must fail; return how long it was waited, each time with the device still open."""
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        os.fstat(video.fileno())
+        waits.append(seconds)
+
+    video = VideoDevice(device.link, SIZE, 30.0, pause=pause)
+    with pytest.raises((OSError, CameraError)), video:
+        raise AssertionError("it was opened")
+    assert video.fileno() < 0, "it was not let go of"
+    return waits
+
+
+OPENING_CALLS = [
+    IOC.ENUM_FMT,
+    IOC.ENUM_FRAMESIZES,
+    IOC.S_FMT,
+    IOC.G_FMT,
+    IOC.S_PARM,
+    IOC.REQBUFS,
+    IOC.QUERYBUF,
+    IOC.QBUF,
+    IOC.STREAMON,
+]
+
+
+@pytest.mark.parametrize("call", OPENING_CALLS, ids=lambda call: call.name)
+def test_camera_unplugged_while_it_is_opened_is_let_go_of_later(device: FakeCamera, call: IOC) -> None:
+    device.unplugged_at = call
+    assert waits_of_opening(device) == [video_device.LET_GO_S]
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EIO, errno.EPROTO, errno.ESHUTDOWN])
+def test_every_word_of_the_kernel_for_an_unplugged_camera_is_waited_for(device: FakeCamera, number: int) -> None:
+    device.failures[IOC.STREAMON] = number
+    assert waits_of_opening(device) == [video_device.LET_GO_S]
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EACCES, errno.EPERM, errno.ENOSPC])
+def test_camera_that_is_there_and_refuses_is_let_go_of_at_once(device: FakeCamera, number: int) -> None:
+    device.failures[IOC.STREAMON] = number
+    assert waits_of_opening(device) == []
+
+
+def test_camera_of_no_known_format_is_let_go_of_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeCamera(tmp_path, "Odd", {"H264": [SIZE]})
+    with kernel_with([device], monkeypatch):
+        assert waits_of_opening(device) == []
+
+
+def test_control_opening_that_takes_no_error_for_an_unplugged_camera_closes_it_at_once(
+    device: FakeCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_device, "may_be_gone", lambda _error: False)
+    device.unplugged_at = IOC.STREAMON
+    assert waits_of_opening(device) == [], "the wait that the tests above ask for is not the product's"
 
 
 def test_exposure_focus_and_white_balance_are_held_and_let_go(device: FakeCamera, camera: V4l2Camera) -> None:

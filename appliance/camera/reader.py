@@ -22,7 +22,7 @@ from appliance.camera.by_id import button_of
 from appliance.camera.controls import HeldSeries
 from appliance.camera.frame_check import Buffer, FrameCheck, PictureFormat
 from appliance.camera.newest import NewestFrame
-from appliance.camera.video_device import VideoDevice, sentence_of
+from appliance.camera.video_device import LET_GO_S, VideoDevice, sentence_of
 from appliance.clock import Clock, SystemClock
 from appliance.errors import CameraError
 from appliance.types import Modality
@@ -36,9 +36,6 @@ STALLED_S: Final = 2.0
 FIRST_FRAME_S: Final = 5.0
 """Likewise, while it starts: some cameras find their exposure first."""
 _POLL_MS: Final = 100
-_LET_GO_S: Final = 0.25
-"""From the moment when a camera is gone to letting go of it: Linux 6.1 frees what it still works with if the last
-descriptor is closed while it takes an unplugged camera apart, and then no camera is ever seen again. DESIGN.md."""
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _ASLEEP_S: Final = 0.5
 """If the box's clocks drift apart by more, it slept, and what the driver holds is from before."""
@@ -143,9 +140,8 @@ class CameraReader:
     def _stream(self, path: Path) -> str:
         """Read frames until the camera is gone, hangs or is not wanted any more; return what the screen says then."""
         with ExitStack() as stack:
-            device = stack.enter_context(
-                VideoDevice(path, self._shared.options.wanted, self._shared.options.frames_per_s)
-            )
+            options = self._shared.options
+            device = stack.enter_context(VideoDevice(path, options.wanted, options.frames_per_s, pause=self._stop.wait))
             if device.format is None:
                 raise CameraError("The camera did not say what it sends.")
             poll = select.poll()
@@ -160,7 +156,7 @@ class CameraReader:
                 return self._read(device, FrameCheck(device.format), poll, button, held)
             except OSError as error:
                 self.newest.drop(sentence_of(error))
-                self._stop.wait(_LET_GO_S)
+                self._stop.wait(LET_GO_S)
                 raise
             finally:
                 # Letting go may keep the driver busy for seconds, and the last picture must not be seen meanwhile.

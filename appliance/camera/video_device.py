@@ -10,7 +10,7 @@ import errno
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,6 +20,16 @@ from appliance.errors import CameraError
 
 BUFFERS: Final = 4
 """Two in the driver's hands while one is copied, and one to spare for a thread that is late."""
+LET_GO_S: Final = 0.25
+"""From the moment when a camera is gone to letting go of it: Linux 6.1 frees what it still works with if the last
+descriptor is closed while it takes an unplugged camera apart, and then no camera is ever seen again. DESIGN.md."""
+_REFUSALS: Final = {
+    errno.EACCES: "The station may not use the camera; a technician has to allow it.",
+    errno.EPERM: "The station may not use the camera; a technician has to allow it.",
+    errno.EBUSY: "Another program is using the camera; close it.",
+    errno.ENOSPC: "The cameras are too many for one USB socket; plug one into another socket.",
+}
+"""What a camera that is there refuses, and what the screen says then."""
 
 
 def load_linuxpy() -> Any:
@@ -42,12 +52,21 @@ class VideoDevice:
         path: A lasting name of the device.
         wanted: Width and height in pixels at most.
         frames_per_s: Frame rate that is asked for; the camera decides.
+        pause: Waits for so many seconds, before a camera that is unplugged while it is opened is let go of.
     """
 
-    def __init__(self, path: Path, wanted: tuple[int, int], frames_per_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        wanted: tuple[int, int],
+        frames_per_s: float,
+        *,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._path = path
         self._wanted = wanted
         self._frames_per_s = frames_per_s
+        self._pause = pause
         self._api = load_linuxpy()
         self._maps: list[mmap.mmap] = []
         self._fd = -1
@@ -63,8 +82,7 @@ class VideoDevice:
         """
         self._fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            self.format = self._negotiate()
-            self._start()
+            self._begin()
         except BaseException:
             self.close()
             raise
@@ -120,6 +138,15 @@ class VideoDevice:
             if not sizes:  # a driver without a list takes any size and says what it made of it
                 yield OfferedSizes(pixel_format=name, least=(1, 1), most=self._wanted)
 
+    def _begin(self) -> None:
+        try:
+            self.format = self._negotiate()
+            self._start()
+        except OSError as error:
+            if may_be_gone(error):
+                self._pause(LET_GO_S)
+            raise
+
     def _negotiate(self) -> PictureFormat:
         api = self._api
         kind = api.BufferType.VIDEO_CAPTURE
@@ -159,15 +186,18 @@ class VideoDevice:
         api.stream_on(self._fd, kind)
 
 
+def may_be_gone(error: OSError) -> bool:
+    """Tell whether a device that fails so may have been unplugged, which only a refusal of the device's own rules out.
+
+    Until the hub has noticed, an unplugged device's transfers fail with EPROTO, EILSEQ or ETIME, and uvcvideo makes EIO
+    of some. Source: Linux, "USB Error codes".
+    """
+    return error.errno not in _REFUSALS
+
+
 def sentence_of(error: OSError) -> str:
     """Return what the screen says when a device cannot be opened or read."""
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        return "The station may not use the camera; a technician has to allow it."
-    if error.errno == errno.EBUSY:
-        return "Another program is using the camera; close it."
-    if error.errno == errno.ENOSPC:
-        return "The cameras are too many for one USB socket; plug one into another socket."
-    return "The camera was unplugged or has failed. Plug it in again."
+    return _REFUSALS.get(error.errno or 0, "The camera was unplugged or has failed. Plug it in again.")
 
 
 def _taken_s(api: Any, taken: Any) -> float:
