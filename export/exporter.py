@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from appliance.medgemma.bundle import (
-    FINE_HALF_FILE,
     MANIFEST_NAME,
     SCHEMA_VERSION,
     Manifest,
@@ -51,6 +50,7 @@ _SMALL_FILES: Final = (
     "chat_template.json",
 )
 _GRAPHS: Final[tuple[Literal["embedding", "decoder", "vision"], ...]] = ("embedding", "decoder", "vision")
+_FINE_HALF_FILE: Final = "embedding-fine.onnx.data"
 _HASH_BYTES: Final = 1 << 22
 
 
@@ -228,7 +228,7 @@ def _table(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -> Embed
     precision, tensor = manifest.precision.embedding, checkpoint.tensor(EMBEDDING)
     data = output.data("embedding")
     if manifest.architecture.text.tie_word_embeddings and precision == "int8":
-        fine_data = ExternalDataFile(output.folder / FINE_HALF_FILE)
+        fine_data = ExternalDataFile(output.folder / _FINE_HALF_FILE)
         with data, fine_data:
             table: EmbeddingTable = store_halves(data, fine_data, EMBEDDING, tensor)
         output.files[fine_data.path.name] = fine_data.record

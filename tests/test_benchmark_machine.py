@@ -122,12 +122,13 @@ def test_reading_is_a_median() -> None:
     assert reading_speed([answered(prompt_tokens=count) for count in (100, 600, 700)]) == 60.0
 
 
-def test_each_token_reads_all_weights_but_the_vision_tower() -> None:
+def test_each_token_reads_all_weights_but_the_vision_towers_and_the_fine_half() -> None:
     bundle = load_bundle(bundle_path())
     sizes = {path.name: path.stat().st_size for path in bundle_path().glob("*.onnx.data")}
-    vision = sum(size for name, size in sizes.items() if name.startswith("vision"))
-    assert 0 < vision < sum(sizes.values())
-    assert weight_bytes_per_token(bundle) == sum(sizes.values()) - vision
+    assert bundle.manifest.halved_table is not None
+    unread = sizes["vision.onnx.data"] + sizes[bundle.manifest.halved_table.fine.file]
+    assert 0 < unread < sum(sizes.values())
+    assert weight_bytes_per_token(bundle) == sum(sizes.values()) - unread
 
 
 def test_figures_and_their_meaning() -> None:

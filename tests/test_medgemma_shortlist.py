@@ -1,5 +1,9 @@
 """The choice with a coarse head is that of the whole head, whatever is forbidden and however coarse the logits are."""
 
+import json
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,9 @@ from medgemma_bundles import Exported, export_random, take, user
 from numpy.typing import NDArray
 
 from appliance.assessment import ASSESSMENT_SCHEMA
+from appliance.errors import BundleError
 from appliance.medgemma import shortlist
-from appliance.medgemma.bundle import load_bundle
+from appliance.medgemma.bundle import MANIFEST_NAME, load_bundle
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.generation import GenerationOptions
 from appliance.medgemma.halved_table import HalvedTable
@@ -84,6 +89,24 @@ def test_it_grows_until_nothing_else_can_win() -> None:
     np.testing.assert_allclose(logits, head.whole @ state, rtol=1e-4, atol=1e-4)
 
 
+def busy_s_after(act: Callable[[], object]) -> float:
+    """Seconds of processor time that this process takes in a twentieth of a second of doing nothing."""
+    act()
+    before_s = time.process_time()
+    time.sleep(0.05)
+    return time.process_time() - before_s
+
+
+def test_no_thread_stays_busy_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long shortlist once woke the threads of numpy's BLAS, which waited without sleeping on the next step's core."""
+    monkeypatch.setattr(shortlist, "_FIRST", 2048)
+    head, state = Head(np.random.default_rng(5), 3000, 1024), np.ones(1024, np.float32)
+    if busy_s_after(lambda: head.whole @ state) < 0.02:  # the control
+        pytest.skip("numpy's BLAS has no threads here that wait without sleeping")
+    time.sleep(1)
+    assert busy_s_after(lambda: settle(np.zeros(3000, np.float32), state, head.rows)) < 0.02
+
+
 def test_a_model_that_gives_no_numbers_is_no_crash() -> None:
     head = Head(np.random.default_rng(0), 100, 64)
     logits = np.full(100, np.nan, np.float32)
@@ -127,6 +150,15 @@ def test_the_engine_chooses_as_the_graphs_do(exported: Exported) -> None:
 
     assert generation.token_ids == (int(logits[-1].argmax()),)
     assert 0.02 < session.coarse_error < 0.3
+
+
+def test_a_manifest_that_contradicts_the_decoder_is_a_sentence(exported: Exported, tmp_path: Path) -> None:
+    bundle = shutil.copytree(exported.bundle, tmp_path / "bundle")
+    manifest = json.loads((bundle / MANIFEST_NAME).read_bytes())
+    del manifest["halved_table"]
+    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(BundleError, match="do not agree on whether its table lies in halves"):
+        MedGemma.load(bundle)
 
 
 def test_rows_that_are_read_are_those_that_the_graph_looks_up(exported: Exported, seed: int) -> None:

@@ -87,13 +87,13 @@ def reading_speed(answers: Sequence[Answered]) -> float:
 
 
 def weight_bytes_per_token(bundle: Bundle) -> int:
-    """Return the bytes of weights that writing one token reads: the decoder's, and the table that is the head too."""
-    vision = bundle.manifest.graphs.get("vision", "no vision")
-    return sum(
-        record.size_bytes
-        for name, record in bundle.manifest.files.items()
-        if ".onnx.data" in name and not name.startswith(vision)
-    )
+    """Return the bytes of weights that writing one token reads: the decoder's and the head's, often the table's."""
+    manifest = bundle.manifest
+    sizes = manifest.weight_bytes
+    sizes.pop(manifest.vision_weights or "", None)
+    if not manifest.architecture.text.tie_word_embeddings:
+        sizes.pop(f"{manifest.graphs['embedding']}.data", None)  # one row of it; the head is the decoder's
+    return sum(sizes.values())
 
 
 def _assess(model: MedGemma, seed: int) -> Answered:

@@ -20,8 +20,6 @@ SCHEMA_VERSION: Final = 3
 _READABLE_VERSIONS: Final = (2, SCHEMA_VERSION)
 """Format 2 has exact logits, and biases in every run."""
 MANIFEST_NAME: Final = "bundle.json"
-FINE_HALF_FILE: Final = "embedding-fine.onnx.data"
-"""The fine half of a table in two halves, where there is one: mapped and read row by row, never held."""
 MANIFEST_MAX_BYTES: Final = 4 << 20
 
 # Graph inputs and outputs. B = 1, T = tokens in this run, S = tokens in the cache afterwards, C = cache length, R and W
@@ -59,7 +57,7 @@ LOGITS: Final = "logits"
 """float32 [1, K, V]."""
 COARSE_LOGITS: Final = "coarse_logits"
 """float32 [1, K, V], in place of `logits`: from the coarse halves of the table's values only, so some percent off. What
-they leave open is settled with whole rows of the table, which `embedding.onnx` gives out (`shortlist.py`)."""
+they leave open is settled (`shortlist.py`) with whole rows of the table (`halved_table.py`)."""
 HIDDEN_STATES: Final = "hidden_states"
 """float32 [1, K, H], after the final norm, at `logits_indices`."""
 
@@ -170,6 +168,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Result of `dermstation export --verify`."""
     card: dict[str, Any] | None = None
     """Measured accuracy, where it was measured."""
+
+    @property
+    def weight_bytes(self) -> dict[str, int]:
+        """Bytes of each file of weights but a fine half's, of which only single rows are read and none are held."""
+        fine = None if self.halved_table is None else self.halved_table.fine.file
+        return {name: file.size_bytes for name, file in self.files.items() if name.endswith(".data") and name != fine}
+
+    @property
+    def vision_weights(self) -> str | None:
+        """Name of the vision tower's file of weights; `None` of a text-only bundle."""
+        return f"{self.graphs['vision']}.data" if "vision" in self.graphs else None
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from appliance.errors import BundleError, PromptError
-from appliance.medgemma.bundle import Bundle, check_file
+from appliance.medgemma.bundle import COARSE_LOGITS, Bundle, check_file
 from appliance.medgemma.constraint import ConstraintCompiler
 from appliance.medgemma.decoder import Decoder
 from appliance.medgemma.halved_table import HalvedTable
@@ -121,6 +121,8 @@ def _open_decoder(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: 
             f"No part of {bundle.path} runs on {compute.provider} here; with provider auto it runs on the processor."
         )
     spec, record = bundle.manifest.architecture, bundle.manifest.halved_table
+    if (COARSE_LOGITS in session.output_names) != (record is not None):
+        raise BundleError(f"The bundle {bundle.path} and its decoder do not agree on whether its table lies in halves.")
     table = None if record is None else HalvedTable(bundle.path, record, spec.text.hidden_size)
     return Decoder(
         Session(bundle.graph_path("embedding"), replace(compute, provider="cpu")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import EngineUnavailableError
-from appliance.medgemma.bundle import FINE_HALF_FILE, Manifest
+from appliance.medgemma.bundle import Manifest
 from appliance.medgemma.kv_cache import cache_bytes, sliding_length
 from appliance.medgemma.spec import GemmaSpec
 
@@ -135,10 +135,8 @@ def _plan(
 
 def _weight_bytes(manifest: Manifest) -> tuple[int, int]:
     """Return the bytes of the weights that stay in memory without the vision tower's, and of these."""
-    sizes = {name: record.size_bytes for name, record in manifest.files.items() if name.endswith(".data")}
-    sizes.pop(FINE_HALF_FILE, None)
-    vision_file = manifest.graphs.get("vision", "") + ".data"
-    vision = sizes.pop(vision_file, 0)
+    sizes = manifest.weight_bytes
+    vision = sizes.pop(manifest.vision_weights or "", 0)
     return sum(sizes.values()), vision
 
 
