@@ -2,23 +2,17 @@
 
 import { postFresh } from "./fresh_pin.js";
 import { askNewPin } from "./pin_pad.js";
+import { showTrouble } from "./trouble.js";
 import { askText } from "./typing.js";
 
-const trouble = document.getElementById("trouble");
-
-function say(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
-}
-
 async function act(path, body) {
-  say("");
+  showTrouble("");
   try {
     const answer = await postFresh(path, body);
     if (answer?.go) location.replace(answer.go);
   } catch (error) {
     if (error.status === 401) location.replace("/sign-in");
-    say(error.message);
+    showTrouble(error.message);
   }
 }
 
@@ -26,7 +20,7 @@ async function newPin(whose) {
   const typed = await askNewPin(whose);
   if (typed === null) return null;
   if (typed.pin === typed.again) return typed.pin;
-  say("The two PINs differ. Please choose the PIN again.");
+  showTrouble("The two PINs differ. Please choose the PIN again.");
   return null;
 }
 
@@ -34,7 +28,7 @@ const ACTS = {
   async add() {
     const name = document.getElementById("name").value.trim();
     const role = document.querySelector("input[name=role]:checked")?.value;
-    if (name === "" || role === undefined) return say("Please type the name and choose what they do.");
+    if (name === "" || role === undefined) return showTrouble("Please type the name and choose what they do.");
     const pin = await newPin(`PIN of ${name}`);
     return pin === null ? undefined : act("/api/people", { name, role, pin });
   },

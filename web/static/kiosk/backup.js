@@ -1,6 +1,8 @@
 // Backups: shows the sticks that are in, starts one backup or drill, and tells how far it is.
 
 import { get, post } from "./api.js";
+import { stickButton, stickRow } from "./elements.js";
+import { showTrouble } from "./trouble.js";
 import { askText } from "./typing.js";
 
 const POLL_MS = 700;
@@ -11,38 +13,16 @@ const work = document.getElementById("work");
 const words = document.getElementById("work-words");
 const share = document.getElementById("work-share");
 const last = document.getElementById("last");
-const trouble = document.getElementById("trouble");
 let shown = "";
 
-function say(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
-}
-
-function part(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  made.className = className;
-  return made;
-}
-
-function button(text, isPrimary, act) {
-  const made = part("button", text, isPrimary ? "button is-primary" : "button");
-  made.type = "button";
-  made.addEventListener("click", act);
-  return made;
-}
-
 function row(stick, isBusy) {
-  const item = part("li", "", "stick");
-  const about = document.createElement("div");
-  about.append(part("b", stick.label), part("span", stick.words, "hint"));
-  const drill = button("Drill", false, () => startDrill(stick));
-  const start = button("Back up now", true, () => act("/api/backup", { path: stick.path }));
-  drill.disabled = isBusy || !stick.has_backup;
-  start.disabled = isBusy || !stick.is_writable;
-  item.append(about, drill, start);
-  return item;
+  const drill = stickButton("Drill", { isDisabled: isBusy || !stick.has_backup, act: () => startDrill(stick) });
+  const start = stickButton("Back up now", {
+    isPrimary: true,
+    isDisabled: isBusy || !stick.is_writable,
+    act: () => act("/api/backup", { path: stick.path }),
+  });
+  return stickRow(stick, drill, start);
 }
 
 function show({ last: lastWords, state, sticks }) {
@@ -61,11 +41,11 @@ function show({ last: lastWords, state, sticks }) {
 }
 
 async function act(path, body) {
-  say("");
+  showTrouble("");
   try {
     show(await post(path, body));
   } catch (error) {
-    say(error.message);
+    showTrouble(error.message);
   }
 }
 
@@ -79,6 +59,6 @@ setInterval(async () => {
   try {
     show(await get("/api/backup"));
   } catch (error) {
-    if (error.status !== 0) say(error.message);
+    if (error.status !== 0) showTrouble(error.message);
   }
 }, POLL_MS);

@@ -8,6 +8,7 @@ import { LiveFacts } from "./live_facts.js";
 import { Pager } from "./pager.js";
 import { Preview } from "./preview.js";
 import { Shots } from "./shots.js";
+import { showTrouble } from "./trouble.js";
 import "./dialogs.js";
 import { showPanel } from "./views.js";
 
@@ -18,7 +19,6 @@ const GOOD = "quality.good";
 const live = document.getElementById("live");
 const shutter = document.getElementById("shutter");
 const say = document.getElementById("say");
-const trouble = document.getElementById("trouble");
 const preview = new Preview(document.getElementById("preview"), Number(live.dataset.presses));
 const keepAnyway = new KeepAnyway(document.getElementById("keep-anyway"), live.dataset.encounter);
 const shots = live.dataset.shots === undefined ? null : new Shots(live);
@@ -33,11 +33,6 @@ function look(kind, words) {
   if (say.textContent !== words) say.textContent = words;
   canKeep = kind === "live" || kind === "still";
   shutter.disabled = !canKeep || isKeeping;
-}
-
-function complain(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
 }
 
 function guidance() {
@@ -60,11 +55,11 @@ preview.addEventListener("live", (event) => {
 });
 preview.addEventListener("still", () => look("still", "No new picture from the camera"));
 preview.addEventListener("dark", (event) => {
-  complain("");
+  showTrouble("");
   look("dark", event.detail);
 });
-shots?.addEventListener("trouble", (event) => complain(event.detail));
-lamp?.addEventListener("trouble", (event) => complain(event.detail));
+shots?.addEventListener("trouble", (event) => showTrouble(event.detail));
+lamp?.addEventListener("trouble", (event) => showTrouble(event.detail));
 facts.follow();
 
 // The button of a camera, of the dermatoscope, or the foot switch: the box has kept the photo, or says why not.
@@ -77,9 +72,9 @@ preview.addEventListener("press", async () => {
       preview.freeze();
       keepAnyway.ask(press.sentence, press.held);
     } else if (press.page_url) await kept(press);
-    else complain(press.sentence ?? "");
+    else showTrouble(press.sentence ?? "");
   } catch (error) {
-    complain(error.message);
+    showTrouble(error.message);
   }
 });
 
@@ -92,7 +87,7 @@ async function keep() {
   if (isKeeping || !canKeep) return;
   isKeeping = true;
   shutter.disabled = true;
-  complain("");
+  showTrouble("");
   preview.freeze();
   live.classList.add("is-keeping");
   announce("Keeping the photo");
@@ -124,7 +119,7 @@ async function kept(photo) {
 }
 
 function goOn(sentence = "") {
-  complain(sentence);
+  showTrouble(sentence);
   isKeeping = false;
   shutter.disabled = !canKeep;
   preview.thaw();
@@ -152,9 +147,9 @@ document.addEventListener("click", (event) => {
 async function order(path) {
   try {
     await post(path);
-    complain("");
+    showTrouble("");
   } catch (error) {
-    complain(error.message);
+    showTrouble(error.message);
   }
 }
 

@@ -1,12 +1,12 @@
 // What the patient agrees to: saved all at once, also when it is nothing.
 
 import { post } from "./api.js";
+import { showTrouble } from "./trouble.js";
 
 const tiers = document.getElementById("tiers");
-const trouble = document.getElementById("trouble");
 
 document.getElementById("save").addEventListener("click", async () => {
-  trouble.hidden = true;
+  showTrouble("");
   try {
     const answer = await post(tiers.dataset.path, {
       tiers: [...tiers.querySelectorAll("input:checked")].map((box) => box.value),
@@ -15,7 +15,6 @@ document.getElementById("save").addEventListener("click", async () => {
     });
     location.assign(answer.go);
   } catch (error) {
-    trouble.textContent = error.message;
-    trouble.hidden = false;
+    showTrouble(error.message);
   }
 });

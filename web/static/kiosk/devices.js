@@ -2,8 +2,8 @@
 
 import { get, pause } from "./api.js";
 import { postFresh } from "./fresh_pin.js";
+import { showTrouble } from "./trouble.js";
 
-const trouble = document.getElementById("trouble");
 const shown = document.querySelector("[data-pairing]")?.dataset.pairing;
 
 const PATHS = {
@@ -15,14 +15,13 @@ const PATHS = {
 };
 
 async function act(button) {
-  trouble.hidden = true;
+  showTrouble("");
   try {
     const answer = await postFresh(PATHS[button.dataset.deviceAct](button.dataset));
     if (answer?.go) location.replace(answer.go);
   } catch (error) {
     if (error.status === 401) location.replace("/sign-in");
-    trouble.textContent = error.message;
-    trouble.hidden = false;
+    showTrouble(error.message);
   }
 }
 

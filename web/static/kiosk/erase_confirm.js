@@ -2,9 +2,9 @@
 
 import { ApiError, post } from "./api.js";
 import { Faces } from "./faces.js";
+import { showTrouble } from "./trouble.js";
 
 const path = document.querySelector("[data-path]").dataset.path;
-const trouble = document.getElementById("trouble");
 
 new Faces(async (tile, pin) => {
   try {
@@ -13,8 +13,7 @@ new Faces(async (tile, pin) => {
     if (error.status === 401) location.replace("/sign-in");
     // A wrong PIN is said at the pad; all else in place of what would go.
     if (error.answer !== null && "wait_s" in error.answer) throw error;
-    trouble.textContent = error.message;
-    trouble.hidden = false;
+    showTrouble(error.message);
     for (const part of document.querySelectorAll(".goes-list, #why")) part.hidden = true;
     throw new ApiError("", error.status, error.answer);
   }

@@ -1,7 +1,9 @@
 // Finds patients by typed words and lists them; a row opens the patient, or says whose visit it is.
 
 import { post } from "./api.js";
+import { element } from "./elements.js";
 import { Pager } from "./pager.js";
+import { showTrouble } from "./trouble.js";
 import { askText } from "./typing.js";
 
 const find = document.getElementById("find");
@@ -9,25 +11,13 @@ const chooses = find.dataset.chooses;
 const found = document.getElementById("found");
 const title = document.getElementById("found-title");
 const list = found.querySelector("ul");
-const trouble = document.getElementById("trouble");
-
-function say(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
-}
-
-function part(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
-}
 
 function row(person) {
-  const item = document.createElement("li");
-  const way = document.createElement(chooses === undefined ? "a" : "button");
-  way.className = "button way-on";
-  const words = document.createElement("span");
-  words.append(part("b", person.title), part("span", [person.details, person.seen].filter(Boolean).join(" · ")));
+  const item = element("li");
+  const way = element(chooses === undefined ? "a" : "button", { className: "button way-on" });
+  const words = element("span");
+  const details = [person.details, person.seen].filter(Boolean).join(" · ");
+  words.append(element("b", { textContent: person.title }), element("span", { textContent: details }));
   way.append(words);
   if (chooses === undefined) way.href = person.url;
   else {
@@ -39,16 +29,16 @@ function row(person) {
 }
 
 async function choose(person) {
-  say("");
+  showTrouble("");
   try {
     location.assign((await post(chooses, { subject_id: person.subject_id })).go);
   } catch (error) {
-    say(error.message);
+    showTrouble(error.message);
   }
 }
 
 async function search(text) {
-  say("");
+  showTrouble("");
   try {
     const { people } = await post("/api/patients/find", { text });
     title.textContent =
@@ -57,7 +47,7 @@ async function search(text) {
     found.hidden = false;
     new Pager(found);
   } catch (error) {
-    say(error.message);
+    showTrouble(error.message);
   }
 }
 

@@ -3,25 +3,20 @@
 import { post } from "./api.js";
 import { attachKeyboard } from "./keyboard.js";
 import { askNewPin } from "./pin_pad.js";
+import { showTrouble } from "./trouble.js";
 
 const LETTERS = ["bdfghjklmn", "prstvz⌫", "aiou"];
 const WORD_LETTERS = 5;
-const trouble = document.getElementById("trouble");
-
-function say(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
-}
 
 async function send(path, body) {
-  say("");
+  showTrouble("");
   try {
     const answer = await post(path, body);
     if (answer.go !== null) location.replace(answer.go);
     return answer;
   } catch (error) {
     if (error.status === 401) location.replace("/first-run");
-    say(error.message);
+    showTrouble(error.message);
     return null;
   }
 }
@@ -30,7 +25,7 @@ function askClinic(form) {
   for (const button of form.querySelectorAll("[data-date]")) {
     button.addEventListener("click", () => {
       const name = document.getElementById("clinic-name").value.trim();
-      if (name === "") return say("Please type the clinic's name.");
+      if (name === "") return showTrouble("Please type the clinic's name.");
       return send("/api/first-run/clinic", { name, is_date_right: button.dataset.date === "right" });
     });
   }
@@ -84,7 +79,7 @@ function askWords(root) {
 function askLead(button) {
   button.addEventListener("click", async () => {
     const name = document.getElementById("lead-name").value.trim();
-    if (name === "") return say("Please type your name first.");
+    if (name === "") return showTrouble("Please type your name first.");
     const typed = await askNewPin("Your PIN");
     if (typed === null) return undefined;
     button.disabled = true;

@@ -1,31 +1,25 @@
 // The dashed box: the only place where the model's words appear, and they enter it as text, never as markup.
 
 import { announce, SentenceAnnouncer } from "./announce.js";
+import { element } from "./elements.js";
 
 const PENDING = "What the model writes appears here. The photo is kept.";
 const WITHDRAWN = "What was written here has been withdrawn.";
 const INCOMPLETE = "Stopped here: this is not complete.";
 
-function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
 /** One answer of the model: the assessment itself, or the answer to a question. */
 export class Answer {
-  #root = element("article", "answer");
-  #findings = element("dl", "findings");
-  #text = element("p", "text");
-  #remark = element("p", "remark", PENDING);
+  #root = element("article", { className: "answer" });
+  #findings = element("dl", { className: "findings" });
+  #text = element("p", { className: "text" });
+  #remark = element("p", { className: "remark", textContent: PENDING });
   #rows = new Map();
   #spoken = new SentenceAnnouncer();
   #changed;
 
   constructor(question, changed) {
     this.#changed = changed;
-    if (question !== null) this.#root.append(element("h3", "question", question));
+    if (question !== null) this.#root.append(element("h3", { className: "question", textContent: question }));
     this.#findings.hidden = true;
     this.#text.hidden = true;
     this.#root.append(this.#findings, this.#text, this.#remark);
@@ -43,8 +37,8 @@ export class Answer {
   finding({ name, label, words }) {
     let row = this.#rows.get(name);
     if (row === undefined) {
-      row = element("div", "row");
-      row.append(element("dt", "", label), element("dd", ""));
+      row = element("div", { className: "row" });
+      row.append(element("dt", { textContent: label }), element("dd"));
       this.#rows.set(name, row);
       this.#findings.append(row);
     }

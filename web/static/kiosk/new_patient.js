@@ -2,16 +2,11 @@
 
 import "./dialogs.js";
 import { post } from "./api.js";
+import { showTrouble } from "./trouble.js";
 import { askText } from "./typing.js";
 
 const form = document.getElementById("form");
 const saved = document.getElementById("saved");
-const trouble = document.getElementById("trouble");
-
-function say(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
-}
 
 function valueOf(tile) {
   const shown = tile.querySelector("[data-value]");
@@ -19,7 +14,7 @@ function valueOf(tile) {
 }
 
 async function keep(tile, value, words = null) {
-  say("");
+  showTrouble("");
   saved.textContent = "Saving…";
   try {
     const taken = (await post(form.dataset.path, { field: tile.dataset.field, value })).value;
@@ -28,7 +23,7 @@ async function keep(tile, value, words = null) {
     saved.textContent = `${tile.dataset.label}: saved.`;
   } catch (error) {
     saved.textContent = "";
-    say(error.message);
+    showTrouble(error.message);
   }
 }
 
@@ -53,10 +48,10 @@ for (const dialog of document.querySelectorAll("[data-choices]")) {
   }
 }
 document.getElementById("save").addEventListener("click", async () => {
-  say("");
+  showTrouble("");
   try {
     location.assign((await post(`${form.dataset.path}/save`)).go);
   } catch (error) {
-    say(error.message);
+    showTrouble(error.message);
   }
 });

@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { Faces } from "./faces.js";
+import { showTrouble } from "./trouble.js";
 
 const demonstration = document.getElementById("demonstration");
 const closed = document.getElementById("closed");
@@ -10,13 +11,11 @@ const hasPad = document.querySelector("[data-pin-pad]") !== null;
 async function askPhrase(tile) {
   const { askText } = await import("./typing.js");
   const phrase = await askText(`The clinic's phrase, for ${tile.dataset.name}`, { maxLength: 120, isSecret: true });
-  const trouble = document.getElementById("trouble");
   if (phrase === null) return;
   try {
     location.replace((await post("/api/sign-in/phrase", { user_id: tile.dataset.user, phrase })).go);
   } catch (error) {
-    trouble.textContent = error.message;
-    trouble.hidden = false;
+    showTrouble(error.message);
   }
 }
 

@@ -3,6 +3,7 @@
 import { get, post } from "./api.js";
 import { postFresh } from "./fresh_pin.js";
 import { askPin } from "./pin_pad.js";
+import { showTrouble } from "./trouble.js";
 import { askText } from "./typing.js";
 
 const LOOK_MS = 1000;
@@ -10,7 +11,6 @@ const LOOK_MS = 1000;
 const ways = document.getElementById("ways");
 const fobWay = document.getElementById("use-fob");
 const say = document.getElementById("say");
-const trouble = document.getElementById("trouble");
 let fob = JSON.parse(ways.dataset.fob);
 let isBusy = false;
 let isWaiting = false;
@@ -19,16 +19,11 @@ function enable() {
   for (const button of ways.querySelectorAll("button")) button.disabled = isBusy || (isWaiting && button !== fobWay);
 }
 
-function refuse(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
-}
-
 /** Have the box open the records by `send`, which resolves with its answer, or with undefined when nothing was asked. */
 async function open(send) {
   isBusy = true;
   enable();
-  refuse("");
+  showTrouble("");
   say.textContent = "Opening the records. This takes a few seconds.";
   try {
     const answer = await send();
@@ -37,7 +32,7 @@ async function open(send) {
   } catch (error) {
     if (error.status === 401) return location.replace("/sign-in");
     say.textContent = "";
-    refuse(error.message);
+    showTrouble(error.message);
     wait(error.answer?.wait_s ?? 0);
   }
   isBusy = false;
@@ -69,8 +64,8 @@ async function byPin() {
 }
 
 async function byFob() {
-  if (fob.state === "none") return refuse("No key fob is in. Put it into the box, then touch here again.");
-  if (fob.state === "refused") return refuse(fob.words);
+  if (fob.state === "none") return showTrouble("No key fob is in. Put it into the box, then touch here again.");
+  if (fob.state === "refused") return showTrouble(fob.words);
   return open(() => postFresh("/api/unlock/fob"));
 }
 
@@ -82,7 +77,7 @@ function showFob() {
   if (hint.textContent === words) return;
   hint.textContent = words;
   // What was said of a fob before it came, or went, is not true any more.
-  if (!isBusy) refuse("");
+  if (!isBusy) showTrouble("");
 }
 
 fobWay.addEventListener("click", byFob);

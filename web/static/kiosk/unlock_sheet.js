@@ -2,23 +2,18 @@
 
 import { pause, post } from "./api.js";
 import { Preview } from "./preview.js";
+import { isTroubleShown, showTrouble } from "./trouble.js";
 
 const LOOKS = 40;
 const BETWEEN_MS = 400;
 
 const again = document.getElementById("look");
 const say = document.getElementById("say");
-const trouble = document.getElementById("trouble");
-
-function refuse(sentence) {
-  trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
-}
 
 /** Looking is no touch of a person's, so it ends: a screen that was left must lock. */
 async function look() {
   again.disabled = true;
-  refuse("");
+  showTrouble("");
   say.textContent = "Looking for the code…";
   for (let left = LOOKS; left > 0 && !document.hidden; left -= 1) {
     try {
@@ -29,18 +24,18 @@ async function look() {
       }
     } catch (error) {
       if (error.status === 401) return location.replace("/sign-in");
-      refuse(error.message);
+      showTrouble(error.message);
       break;
     }
     await pause(BETWEEN_MS);
   }
-  say.textContent = trouble.hidden ? "No code was seen." : "";
+  say.textContent = isTroubleShown() ? "" : "No code was seen.";
   again.disabled = false;
   return undefined;
 }
 
 const preview = new Preview(document.getElementById("preview"), 0);
-preview.addEventListener("dark", (event) => refuse(event.detail));
+preview.addEventListener("dark", (event) => showTrouble(event.detail));
 again.addEventListener("click", look);
 preview.run();
 look();
