@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from records_boxes import Box
 
 OPT_IN = {
     "hardware": "needs a real device: run with --hardware",
@@ -44,6 +46,24 @@ def seed(request: pytest.FixtureRequest) -> int:
     """The run's seed; a randomised test starts its own generator from it."""
     value: int = request.config.option.seed
     return value
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> "Iterator[Box]":
+    """Records that were set up, and are unlocked; imported here, as the browser is."""
+    from records_boxes import new_box
+
+    box = new_box(tmp_path / "records")
+    yield box
+    box.store.close()
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Path:
+    """An empty stick; on the disk of the records, unlike a real one."""
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from records_boxes import Box, new_box, open_box
+from records_boxes import Box, open_box
 from sticks import stick_folder
 
 from appliance.commands.audit import audit
@@ -15,15 +15,15 @@ from appliance.records.fob_file import FOB_NAME, read_fob
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    found = new_box(tmp_path / "records")
-    found.store.close()
-    yield found
-    found.store.close()
+def box(box: Box) -> Box:
+    """Closed: the commands open the records themselves."""
+    box.store.close()
+    return box
 
 
 @pytest.fixture
 def stick() -> Iterator[Path]:
+    """On a file system of its own: no fob is made on the box's disk."""
     with stick_folder() as folder:
         yield folder
 

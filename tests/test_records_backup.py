@@ -42,17 +42,6 @@ from appliance.records.sealing import CHUNK_BYTES, KEY_BYTES, seal_stream
 from appliance.records.setup import prepare
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return new_box(tmp_path / "records")
-
-
-@pytest.fixture
-def stick(tmp_path: Path) -> Path:
-    (tmp_path / "stick").mkdir()
-    return tmp_path / "stick"
-
-
 def filled(box: Box, count: int = 6) -> list[Visited]:
     visits = [visit(box, f"CANARY{number}", size=50_000) for number in range(count)]
     assess(box, visits[0].encounter_id, "CANARY assessed")

@@ -1,19 +1,12 @@
 """Forms in the middle: kept at every field, and never under another subject or another operator."""
 
-from pathlib import Path
-
 import pytest
-from records_boxes import Box, new_box, visit
+from records_boxes import Box, visit
 
 from appliance.records.content import ChecklistAnswerContent, EncounterContent, SubjectContent
 from appliance.records.drafts import Drafts
 from appliance.records.errors import LockedError, MissingError, TamperedError
 from appliance.records.people import People
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return new_box(tmp_path / "records")
 
 
 def test_draft_holds_every_field_typed_so_far_after_a_power_cut(box: Box) -> None:

@@ -25,17 +25,6 @@ from appliance.records.users import User
 from appliance.records.write import next_revision
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return new_box(tmp_path / "records")
-
-
-@pytest.fixture
-def stick(tmp_path: Path) -> Path:
-    (tmp_path / "stick").mkdir()
-    return tmp_path / "stick"
-
-
 def nurse_of(box: Box) -> User:
     return People(box.store, clock=box.clock).add("Brother Ben", "nurse", "739105", box.lead)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from records_boxes import Box, new_box, set_up, visit
+from records_boxes import Box, set_up, visit
 from sticks import mounted, stick_folder
 
 from appliance.records import audit, clinic_key
@@ -31,14 +31,8 @@ from appliance.records.words import new_phrase
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    found = new_box(tmp_path / "records")
-    yield found
-    found.store.close()
-
-
-@pytest.fixture
 def stick() -> Iterator[Path]:
+    """On a file system of its own: no fob is made on the box's disk."""
     with stick_folder() as folder:
         yield folder
 

@@ -23,11 +23,6 @@ from appliance.records.space import Space
 from appliance.records.store import RecordStore
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return new_box(tmp_path / "records")
-
-
 @pytest.mark.parametrize(
     ("version", "journal_mode"),
     [

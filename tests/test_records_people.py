@@ -2,11 +2,10 @@
 
 import random
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from manual_clock import ManualClock
-from records_boxes import LEAD_PIN, Box, new_box
+from records_boxes import LEAD_PIN, Box
 
 from appliance.records import people as people_module
 from appliance.records.clinic_key import SheetKey
@@ -36,11 +35,6 @@ class JumpingClock(ManualClock):
 
     def now_at(self) -> datetime:
         return super().now_at() + self.set_by
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return new_box(tmp_path / "records")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from manual_clock import ManualClock
-from records_boxes import NAME, Box, Visited, erase, new_box, open_box, visit
+from records_boxes import NAME, Box, Visited, erase, open_box, visit
 
 from appliance.records.audit import entries
 from appliance.records.backup import make_backup
@@ -16,11 +16,6 @@ from appliance.records.errors import ForbiddenError, LockedError
 from appliance.records.inventory import take_inventory
 from appliance.records.people import People
 from appliance.records.retention import due_for_erasing
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return new_box(tmp_path / "records")
 
 
 def agree(box: Box, visited: Visited, *tiers: ConsentTier) -> None:
@@ -115,12 +110,11 @@ def test_visit_of_an_unconfirmed_date_is_never_due(box: Box) -> None:
     later.store.close()
 
 
-def test_inventory_counts_everything_and_names_nobody(box: Box, tmp_path: Path) -> None:
+def test_inventory_counts_everything_and_names_nobody(box: Box, stick: Path) -> None:
     visits = [visit(box, f"visit {number}") for number in range(3)]
     nurse = People(box.store, clock=box.clock).add("Brother Ben", "nurse", "739105", box.lead)
     erase(box, visits[0].subject_id, nurse)
-    (tmp_path / "stick").mkdir()
-    make_backup(box.store, tmp_path / "stick", label="stick A")
+    make_backup(box.store, stick, label="stick A")
     box.store.lock()
     found = take_inventory(box.store, 10)
     counts = {item.kind: item.count for item in found.items}

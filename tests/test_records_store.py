@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from manual_clock import ManualClock
-from records_boxes import LEAD_PIN, NAME, Box, assess, described, erase, new_box, open_box, photo, set_up, visit
+from records_boxes import LEAD_PIN, NAME, Box, assess, described, erase, open_box, photo, set_up, visit
 
 from appliance.records.clinic_key import PhraseKey, SheetKey, WrappingKey
 from appliance.records.content import (
@@ -32,11 +32,6 @@ from appliance.records.people import People
 from appliance.records.search import SearchIndex, Visit
 from appliance.records.setup import SetUpAnswers, complete, prepare
 from appliance.records.slots import change_phrase, new_sheets
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return new_box(tmp_path / "records")
 
 
 def test_saved_records_are_there_after_a_new_start(box: Box) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from records_boxes import Box, Visited, new_box, visit
+from records_boxes import Box, Visited, visit
 from sticks import Sticks
 
 from appliance.records import backup
@@ -16,13 +16,6 @@ from appliance.records.restore import restore
 from appliance.service.backups import Backups
 
 DONE_S = 60.0
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    found = new_box(tmp_path / "records")
-    yield found
-    found.store.close()
 
 
 def work_of(backups: Backups) -> str:

@@ -2,11 +2,9 @@
 
 import secrets
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from records_boxes import Box, new_box
+from records_boxes import Box
 
 from appliance.records import devices
 from appliance.records.errors import ForbiddenError, MissingError
@@ -15,13 +13,6 @@ from appliance.service.errors import LimitError, NotFoundError
 from appliance.service.pairing import ANSWER_S, GUESSES_EACH, GUESSES_S, NAME_MAX, OFFER_S, Pairing
 
 ADDRESS = "10.77.0.2"
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = new_box(tmp_path / "records")
-    yield box
-    box.store.close()
 
 
 @pytest.fixture

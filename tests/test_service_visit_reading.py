@@ -1,7 +1,6 @@
 """The day's list and one visit, as a clinician reads them from afar."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,11 +17,10 @@ DAY_S = timedelta(days=1).total_seconds()
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    box = new_box(tmp_path / "records")
+def box(box: Box) -> Box:
+    """Its date was confirmed."""
     box.store.confirm_date(box.lead.user_id)
-    yield box
-    box.store.close()
+    return box
 
 
 def titles(reading: VisitReading) -> list[str]:
