@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bits = Literal[4, 8]
-_BLOCK_SIZES: Final[dict[int, tuple[int, ...]]] = {4: (256, 128, 64, 32, 16), 8: (128, 64, 32, 16)}
+_BLOCK_SIZES: Final = (256, 128, 64, 32, 16)
 """Largest first: larger blocks are faster and lose more. Measured in `export/DESIGN.md`."""
 _WIDE_COLUMNS: Final = 2048
-"""From here on 4 bits take blocks of 128 and more: in a narrower matrix speed is not worth the error."""
+_NARROW_SIZE: Final[dict[int, int]] = {4: 64, 8: 128}
+"""Largest block of a matrix with fewer columns: there speed is not worth the error."""
 _LARGEST: Final = 256
 _LOSS_MAX: Final = 0.1
 """Share by which the error may grow from blocks of half the size to the largest. Normally distributed weights lose 5 %
@@ -66,20 +67,22 @@ class HalvedRows:
 def block_size_for(sample: NDArray[np.float32], bits: Bits) -> int:
     """Choose a matrix's block size: the largest that leaves little filling and, at 4 bits, costs little error.
 
+    A matrix of 8 bits in two halves has the same: its coarse half is multiplied as 4 bits are.
+
     Args:
         sample: Some of its rows, float32 [rows, columns].
         bits: What it will be quantised to.
     """
     columns = sample.shape[1]
-    for size in _BLOCK_SIZES[bits]:
-        if bits == 4 and size > 64 and columns < _WIDE_COLUMNS:
+    for size in _BLOCK_SIZES:
+        if size > _NARROW_SIZE[bits] and columns < _WIDE_COLUMNS:
             continue
         if -columns % size > columns * _PADDING_MAX:
             continue
-        if size == _LARGEST and _error(sample, bits, size) > (1 + _LOSS_MAX) * _error(sample, bits, size // 2):
+        if bits == 4 and size == _LARGEST and _loss(sample, size) > _LOSS_MAX:
             continue
         return size
-    return _BLOCK_SIZES[bits][-1]
+    return _BLOCK_SIZES[-1]
 
 
 def quantize(rows: NDArray[np.float32], bits: Bits, block_size: int) -> QuantizedRows:
@@ -88,16 +91,6 @@ def quantize(rows: NDArray[np.float32], bits: Bits, block_size: int) -> Quantize
     if bits == 8:
         return _quantize_int8(cut)
     return _quantize_int4(cut)
-
-
-def halves_block_size_for(sample: NDArray[np.float32]) -> int:
-    """Choose the block size of a matrix in two halves; `sample` as in `block_size_for`.
-
-    Its coarse half is multiplied as 4 bits are, so wide ones take the largest blocks: at 8 bits those cost nothing.
-    """
-    columns = sample.shape[1]
-    is_wide = columns >= _WIDE_COLUMNS and -columns % _LARGEST <= columns * _PADDING_MAX
-    return _LARGEST if is_wide else block_size_for(sample, 8)
 
 
 def quantize_halves(rows: NDArray[np.float32], block_size: int) -> HalvedRows:
@@ -120,10 +113,13 @@ def dequantize_halves(halved: HalvedRows, columns: int) -> NDArray[np.float32]:
     return whole
 
 
-def _error(rows: NDArray[np.float32], bits: Bits, block_size: int) -> float:
-    """Return the Euclidean norm of what rounding does to rows."""
-    rounded = dequantize(quantize(rows, bits, block_size), bits, rows.shape[1])
-    return float(np.linalg.norm(rounded - rows))
+def _loss(rows: NDArray[np.float32], block_size: int) -> float:
+    """Return the share by which blocks of 4 bits round more than blocks of half the size do."""
+    larger, smaller = (
+        np.linalg.norm(dequantize(quantize(rows, 4, size), 4, rows.shape[1]) - rows)
+        for size in (block_size, block_size // 2)
+    )
+    return float(larger / smaller) - 1 if smaller > 0 else 0.0
 
 
 def dequantize(quantized: QuantizedRows, bits: Bits, columns: int) -> NDArray[np.float32]:

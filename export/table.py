@@ -15,7 +15,7 @@ from appliance.medgemma.bundle import HalvedTableRecord, StoredBytes
 from export.external_data import ExternalDataFile, StoredValue
 from export.graph_builder import MICROSOFT, GraphBuilder
 from export.matrix import Rows, StoredMatrix, add_linear, sampled
-from export.quantize import halves_block_size_for, quantize_halves
+from export.quantize import block_size_for, quantize_halves
 
 _FINE_STEPS: Final = 16
 """Steps of the fine half in one of the coarse half."""
@@ -43,7 +43,7 @@ def store_halves(data: ExternalDataFile, fine_data: ExternalDataFile, name: str,
     """
     rows, columns = table.shape
     sample, chunks = sampled([table])
-    block_size = halves_block_size_for(sample)
+    block_size = block_size_for(sample, 8)
     blocks = -(-columns // block_size)
     fine = fine_data.open_value(f"{name} (fine half)")
     scales: list[NDArray[np.float32]] = []
