@@ -63,14 +63,6 @@ class Results:
         values += [None] * (round_number + 1 - len(values))
         values[round_number] = value
 
-    def compare_with_bandwidth(self) -> None:
-        """Relate decoding to the fastest reading of memory in any round: what else runs slows that down too."""
-        limit = max(self.bandwidth_gb_per_s)
-        for name, speeds in self.samples.get("decode_600", {}).items():
-            weight_gb = float(self.facts[name]["weight_bytes"]) / 1e9
-            shares = [None if speed is None else 100 * speed * weight_gb / limit for speed in speeds]
-            self.samples.setdefault("decode_bandwidth", {})[name] = shares
-
     def pad(self, rounds: int) -> None:
         """Give every list one value a round."""
         for by_engine in self.samples.values():
@@ -88,11 +80,12 @@ def measure(plan: Plan, results: Results) -> None:
         # Another order in each round, so that none always comes after the same one.
         commands = [*plan.commands[number % len(plan.commands) :], *plan.commands[: number % len(plan.commands)]]
         results.bandwidth_gb_per_s.append(read_bandwidth_gb_per_s(plan.threads))
-        _Round(plan, results, number).run(commands)
+        this_round = _Round(plan, results, number)
+        this_round.time_starts(commands, "warm")
         if "cold" in plan.groups:
-            _Round(plan, results, number).start_cold(commands)
+            this_round.time_starts(commands, "cold")
+        this_round.run(commands)
         results.pad(number + 1)
-        results.compare_with_bandwidth()
 
 
 class _Round:
@@ -104,7 +97,9 @@ class _Round:
 
     def run(self, commands: Sequence[EngineCommand]) -> None:
         with ExitStack() as stack:
-            engines = [self._start(command, "warm", stack) for command in commands]
+            engines = [self._start(command, stack) for command in commands]
+            for engine in engines:
+                self._ask_shortest(engine)
             steps = {"prefill": self._prefill, "decode": self._decode, "assessment": self._assess, "busy": self._busy}
             for group, step in steps.items():
                 for engine in engines if group in self._plan.groups else ():
@@ -113,33 +108,40 @@ class _Round:
                 for figure, value in engine.memory().items():
                     self._add(figure, engine, value)
 
-    def start_cold(self, commands: Sequence[EngineCommand]) -> None:
+    def time_starts(self, commands: Sequence[EngineCommand], state: Literal["warm", "cold"]) -> None:
+        """Start each engine alone, as a box does: beside another it waits for memory that is not there yet."""
         for command in commands:
             for path in command.files:
-                _forget(path)
+                _read(path) if state == "warm" else _forget(path)
             with ExitStack() as stack:
-                self._start(command, "cold", stack)
+                engine = self._start(command, stack)
+                self._add(f"start_{state}", engine, engine.start_s)
+                short = self._ask_shortest(engine)
+                self._add(f"first_answer_{state}", engine, engine.start_s + engine.settled_s + short.first_token_s)
 
-    def _start(self, command: EngineCommand, state: Literal["warm", "cold"], stack: ExitStack) -> EngineProcess:
+    def _start(self, command: EngineCommand, stack: ExitStack) -> EngineProcess:
         """Start an engine that the stack will end."""
-        if state == "warm":
-            for path in command.files:
-                _read(path)
         engine = stack.enter_context(EngineProcess(command, self._plan.folder / "engines.log"))
         self._results.facts[command.name] = engine.facts
-        self._add(f"start_{state}", engine, engine.start_s)
-        short = self._ask(engine, Order(prompt=text_of(SHORTEST, self._seed + 1, self._plan.tokenizer), tokens=1))
-        self._add(f"first_answer_{state}", engine, engine.start_s + engine.settled_s + short.first_token_s)
         return engine
+
+    def _ask_shortest(self, engine: EngineProcess) -> Timing:
+        return self._ask(engine, Order(prompt=text_of(SHORTEST, self._seed + 1, self._plan.tokenizer), tokens=1))
 
     def _prefill(self, engine: EngineProcess) -> None:
         timing = self._ask(engine, Order(prompt=self._text(SHORT, 2), tokens=1))
         self._add("prefill_300", engine, timing.prompt_tokens / timing.first_token_s)
 
     def _decode(self, engine: EngineProcess) -> None:
+        # The limit is measured on the spot, before and after: what a host's other guests leave of the memory changes
+        # from one half minute to the next.
+        limits = [read_bandwidth_gb_per_s(self._plan.threads)]
         timing = self._ask(engine, Order(prompt=self._text(LONG, 3), tokens=DECODED_TOKENS))
+        limits.append(read_bandwidth_gb_per_s(self._plan.threads))
         self._add("prefill_600", engine, timing.prompt_tokens / timing.first_token_s)
         self._add("decode_600", engine, decode_speed(timing))
+        weight_gb = float(engine.facts["weight_bytes"]) / 1e9
+        self._add("decode_bandwidth", engine, 100 * decode_speed(timing) * weight_gb / max(limits))
 
     def _assess(self, engine: EngineProcess) -> None:
         if not engine.command.reads_photos:
