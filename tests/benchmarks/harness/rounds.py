@@ -110,9 +110,10 @@ class _Round:
 
     def time_starts(self, commands: Sequence[EngineCommand], state: Literal["warm", "cold"]) -> None:
         """Start each engine alone, as a box does: beside another it waits for memory that is not there yet."""
+        prepare = _read if state == "warm" else _forget
         for command in commands:
             for path in command.files:
-                _read(path) if state == "warm" else _forget(path)
+                prepare(path)
             with ExitStack() as stack:
                 engine = self._start(command, stack)
                 self._add(f"start_{state}", engine, engine.start_s)
