@@ -26,7 +26,7 @@ START_S = 60.0
 """A demonstration's engine loads its bundle; only a failing test waits so long."""
 END_S = 15.0
 LOOKS_EVERY_S = 2.0
-"""At least as long as the station waits between two looks at its engine."""
+"""Longer than the station waits between two looks at its engine."""
 
 
 def running(*arguments: str) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
@@ -151,7 +151,7 @@ def test_demo_answers_again_after_its_engine_was_killed_and_leaves_nothing_behin
         os.kill(engine, signal.SIGKILL)
         engine = wait_for_another_engine(process.pid, engine)
         assert state_of(url)["camera"]["state"] == "ready"
-        # The station looks at its engine every few seconds: it may look before it is gone, and then when it is back.
+        # The station looks at its engine once a second: it may look before it is gone, and then when it is back.
         time.sleep(LOOKS_EVERY_S)
         wait_for_model(url, "ready")
         assert children_of(process.pid) == [engine]

@@ -46,7 +46,7 @@ def leaks(cameras: int = 2, timeout_s: float = 20.0) -> dict[str, list[str]]:
 
     A camera's button is looked for once a second and made after its picture: what is counted before it is open is
     another state than what is counted after. Of what is counted within the next second and a half the fewest stand: a
-    leak lasts, and what a thread has open while it looks for something does not.
+    leak lasts, and what a thread has open while it looks for something or starts a process does not.
     """
     deadline_s = time.monotonic() + timeout_s
     while not _are_open(_descriptors(), cameras) and time.monotonic() < deadline_s:
@@ -79,7 +79,7 @@ def _are_open(descriptors: list[str], cameras: int) -> bool:
 
 
 def _descriptors() -> list[str]:
-    """Name what is open, but for the line to each decoding process: such a process may end and is started again."""
+    """Name what is open, but for the line to each decoding process: a picture starts it, a failure ends it."""
     descriptors = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - as links, not as files
         with contextlib.suppress(OSError):
