@@ -16,8 +16,9 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 """TCP port; 0 lets the kernel choose."""
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
-"""Where the model computes. `auto` takes CUDA where the installed wheel has it and it takes nodes, else the CPU.
-TensorRT and OpenVINO compile for minutes at the first start, so they are only taken when they are asked for."""
+"""Where the model computes. `auto` takes CUDA where the installed wheel has it and it takes nodes, else the CPU; there
+OpenVINO looks at photos, if it is installed and the processor multiplies bfloat16. `openvino` insists on that, `cpu` is
+ONNX Runtime alone. TensorRT compiles for minutes at the first start, so it is only taken when it is asked for."""
 LOOPBACK = "127.0.0.1"
 _BY_NUMBER = re.compile(r"/dev/video\d+$")
 

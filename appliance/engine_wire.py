@@ -57,9 +57,9 @@ class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
     status: EngineStatus
     model: ModelSummary | None = None
     providers: tuple[str, ...] = ()
-    """Execution providers that run nodes of the decoder, the one with most of them first."""
+    """What runs nodes of the decoder and the vision tower, the one with most of them first."""
     placement: dict[str, int] = {}
-    """Nodes of the decoder by execution provider."""
+    """Nodes of both by execution provider; what OpenVINO runs by itself, under its name."""
     self_test: SelfTest = "none"
     memory: str | None = None
     """What was decided about memory, in one sentence."""

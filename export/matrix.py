@@ -5,7 +5,7 @@ input (q, k, v; gate, up) become one matrix by standing below each other.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final, Literal, Protocol
 
@@ -56,6 +56,18 @@ class Transposed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Zeros:
+    """Rows that fill a matrix up."""
+
+    shape: tuple[int, ...]
+    """Rows (outputs), columns (inputs)."""
+
+    def row_chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the one chunk."""
+        yield np.zeros(self.shape, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMatrix:
     """A matrix in an external-data file."""
 
@@ -72,6 +84,15 @@ class StoredMatrix:
     def bits(self) -> Bits:
         """Bits a value, of a quantised matrix."""
         return _BITS[self.precision]
+
+    @property
+    def filling(self) -> int:
+        """Columns of zeros that fill the last block."""
+        return -self.columns % self.block_size if self.block_size else 0
+
+    def filled(self) -> "StoredMatrix":
+        """Return the same with its filling as columns, for an input that has as many zeros."""
+        return replace(self, columns=self.columns + self.filling)
 
 
 def store_matrix(data: ExternalDataFile, name: str, parts: Sequence[Rows], precision: MatrixPrecision) -> StoredMatrix:

@@ -78,6 +78,7 @@ class ScriptedModel:
         self.placement = {"CPUExecutionProvider": 1}
         self.plan = MemoryPlan(
             context_length=context_length,
+            tower="onnxruntime",
             keeps_vision=True,
             prefix_bytes=0,
             resident_bytes=0,

@@ -45,6 +45,7 @@ def test_json_lists_every_check_and_the_worst_decides(settings: Path) -> None:
         "Settings",
         "ONNX Runtime packages",
         "ONNX Runtime providers",
+        "Photos",
         "Model",
         "Memory",
         "Cores",

@@ -8,10 +8,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from appliance.config import Provider
 from appliance.host.provider_probe import PROBE_MODEL
 from appliance.host.runtime_checks import (
     Probed,
     check_distributions,
+    check_openvino,
     check_providers,
     installed_runtimes,
     run_probe,
@@ -132,3 +134,20 @@ def test_a_broken_runtime_is_a_problem_not_a_crash(
     check = check_providers(run_probe(), "auto")
     assert check.verdict == "problem"
     assert reason in check.found
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "has_bfloat16", "verdict", "found"),
+    [
+        (None, "auto", False, "ok", "by ONNX Runtime; OpenVINO, where a processor multiplies bfloat16"),
+        (None, "openvino", False, "problem", "the settings ask for OpenVINO, which is not installed"),
+        ("2026.4.1", "auto", True, "ok", "OpenVINO 2026.4.1 can look at them for a large model"),
+        ("2026.4.1", "auto", False, "ok", "by ONNX Runtime; OpenVINO 2026.4.1 finds no bfloat16"),
+    ],
+)
+def test_what_looks_at_photos_is_told(
+    version: str | None, wanted: Provider, has_bfloat16: bool, verdict: str, found: str
+) -> None:
+    check = check_openvino(version, wanted, lambda: has_bfloat16)
+    assert check.verdict == verdict
+    assert check.found.startswith(found)

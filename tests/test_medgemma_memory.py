@@ -1,11 +1,16 @@
 """What is given back: pages of mapped files, there again when they are read, and heap that libraries have freed."""
 
-import mmap
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from appliance.medgemma.memory import give_back_mapped_pages
+import pytest
+
+from appliance.demo import bundle_path
+from appliance.errors import BundleError
+from appliance.medgemma.engine import MedGemma, RuntimeOptions
+from appliance.medgemma.memory import MappedWeights
 
 SIZE = 8 << 20
 
@@ -14,32 +19,51 @@ def rss_file_bytes() -> int:
     return int(Path("/proc/self/status").read_text().split("RssFile:")[1].split()[0]) << 10
 
 
-def test_pages_of_the_folders_files_are_given_back_and_come_again(tmp_path: Path) -> None:
-    path = tmp_path / "weights.data"
-    path.write_bytes(b"\x01\x02\x03\x04" * (SIZE // 4))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as mapped:
-        assert sum(mapped[::4096]) > 0
-        before = rss_file_bytes()
-        assert give_back_mapped_pages(tmp_path) >= SIZE
-        assert rss_file_bytes() < before - SIZE // 2
-        assert mapped[:4] == b"\x01\x02\x03\x04"
+def test_pages_of_mapped_weights_are_given_back_and_come_again(tmp_path: Path) -> None:
+    (tmp_path / "weights.data").write_bytes(b"\x01\x02\x03\x04" * (SIZE // 4))
+    weights = MappedWeights(tmp_path, ["weights.data"])
+    content = weights.files["weights.data"]
+    assert sum(content[::4096]) > 0
+    before = rss_file_bytes()
+    weights.give_back()
+    assert rss_file_bytes() < before - SIZE // 2
+    assert content[:4] == b"\x01\x02\x03\x04"
 
 
-def test_what_was_written_to_a_mapping_is_never_lost(tmp_path: Path) -> None:
-    path = tmp_path / "weights.data"
-    path.write_bytes(bytes(SIZE))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
-        mapped[5] = 7
-        assert give_back_mapped_pages(tmp_path) == 0
-        assert mapped[5] == 7
+@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+def test_weights_that_cannot_be_mapped_are_refused_in_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "weights.data").write_bytes(content)
+    with pytest.raises(BundleError, match=r"^The weights in .* cannot be mapped: .*\.$"):
+        MappedWeights(tmp_path, ["weights.data"])
 
 
-def test_other_folders_files_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "weights.data").write_bytes(bytes(SIZE))
-    with (tmp_path / "weights.data").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert mapped[5] == 0
-        assert give_back_mapped_pages(tmp_path / "other") == 0
+def test_a_model_answers_alike_while_its_pages_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened and asked under a thread that gives back all the time: nothing that is needed is ever lost."""
+    kept: list[MappedWeights] = []
+    is_over = threading.Event()
+
+    class Watched(MappedWeights):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            kept.append(self)
+
+    def give_back() -> None:
+        while not is_over.wait(0.0005):
+            for weights in kept:
+                weights.give_back()
+
+    monkeypatch.setattr("appliance.medgemma.parts.MappedWeights", Watched)
+    giver = threading.Thread(target=give_back)
+    giver.start()
+    try:
+        for _ in range(5):
+            with MedGemma.load(bundle_path(), RuntimeOptions(threads=2)) as model:
+                assert model.self_test() > 0
+    finally:
+        is_over.set()
+        giver.join()
+    assert len(kept) == 5
 
 
 def test_freed_heap_is_given_back() -> None:

@@ -13,7 +13,7 @@ from appliance.errors import EngineUnavailableError
 from appliance.medgemma.bundle import Manifest, load_bundle
 from appliance.medgemma.engine import MedGemma, RuntimeOptions
 from appliance.medgemma.file_record import FileRecord
-from appliance.medgemma.plan import _control_group_bytes, available_bytes, plan_memory
+from appliance.medgemma.plan import TowerRuntime, _control_group_bytes, available_bytes, plan_memory
 from appliance.medgemma.spec import VisionSpec
 
 GB = 1_000_000_000
@@ -83,6 +83,25 @@ def test_less_memory_gives_up_more_and_never_promises_what_is_not_there() -> Non
     assert worth == sorted(worth, reverse=True)
     assert {length for length, _, _ in worth} == {4096, 2048, 1024, 0}
     assert (1024, False, 0) in worth
+
+
+def test_openvinos_tower_takes_more_and_goes_before_the_context() -> None:
+    both: tuple[TowerRuntime, ...] = ("openvino", "onnxruntime")
+    ample = plan_memory(manifest_4b(), 16 * GB, towers=both)
+    assert (ample.tower, ample.context_length) == ("openvino", 4096)
+    other = plan_memory(manifest_4b(), 16 * GB, towers=both[1:])
+    assert other.tower == "onnxruntime"
+    assert 0 < ample.peak_bytes - other.peak_bytes < GB // 4
+    assert GB // 4 < ample.resident_bytes - other.resident_bytes < GB
+    found = [plan_memory(manifest_4b(), tenths * GB // 10, towers=both) for tenths in range(70, 42, -1)]
+    assert {(plan.tower, plan.keeps_vision) for plan in found if plan.context_length == 4096} == {
+        (tower, keeps) for tower in both for keeps in (True, False)
+    }
+    with pytest.raises(EngineUnavailableError) as with_both:
+        plan_memory(manifest_4b(), GB, towers=both)
+    with pytest.raises(EngineUnavailableError) as with_one:
+        plan_memory(manifest_4b(), GB)
+    assert str(with_both.value) == str(with_one.value)
 
 
 def test_a_context_that_was_asked_for_is_not_cut() -> None:

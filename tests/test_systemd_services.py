@@ -19,9 +19,12 @@ from medgemma_bundles import export_random, png
 from rig import boot_files
 from test_engine_client import GREEDY, user
 
+from appliance.config import Provider
+from appliance.demo import bundle_path, pictures_path
 from appliance.engine_address import EngineAddress
 from appliance.engine_client import EngineClient
 from appliance.medgemma.generation import Generation
+from appliance.medgemma.openvino_tower import OPENVINO
 
 UNIT = boot_files.SOURCE / "units/dermstation-engine.service"
 STATION_UNIT = boot_files.SOURCE / "units/dermstation-station.service"
@@ -53,12 +56,23 @@ class Service:
         while assignment not in self.manager.recv(4096).decode().splitlines():
             pass
 
+    def status_with(self, word: str) -> str:
+        """Wait for a status with a word in it and return it."""
+        while True:
+            for line in self.manager.recv(4096).decode().splitlines():
+                if line.startswith("STATUS=") and word in line:
+                    return line
+
 
 @contextlib.contextmanager
-def started(folder: Path, bundle: Path, unit: Path = UNIT, more: str = "") -> Iterator[Service]:
+def started(
+    folder: Path, bundle: Path, unit: Path = UNIT, more: str = "", *, provider: Provider = "auto"
+) -> Iterator[Service]:
     path = folder / "engine.sock"
     settings = folder / "dermstation.toml"
-    settings.write_text(f'[engine]\nbundle = "{bundle}"\nsocket = "{path}"\n[station]\nport = 0\n{more}')
+    settings.write_text(
+        f'[engine]\nbundle = "{bundle}"\nsocket = "{path}"\nprovider = "{provider}"\n[station]\nport = 0\n{more}'
+    )
     is_station = unit == STATION_UNIT
     command = [str(Path(sys.executable).with_name("dermstation")), "serve" if is_station else "engine"]
     command += ["--config", str(settings)]
@@ -97,6 +111,20 @@ def test_the_engine_works_under_its_units_rules_and_keeps_systemd_told(tmp_path:
         service.process.send_signal(signal.SIGTERM)
         service.wait_for("STOPPING=1")
         assert service.process.wait(PATIENCE_S) == 0
+
+
+def test_openvino_needs_the_right_to_make_code_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("forbidden", "allowed"):
+        (tmp_path / name).mkdir()
+    with started(tmp_path / "forbidden", bundle_path(), provider="openvino") as service:
+        sentence = service.status_with("OpenVINO")
+        assert "it may not make code at run time (under systemd it needs MemoryDenyWriteExecute=no)." in sentence
+    changed = tmp_path / "dermstation-engine.service"
+    changed.write_text(UNIT.read_text().replace("\nMemoryDenyWriteExecute=yes\n", "\nMemoryDenyWriteExecute=no\n"))
+    with started(tmp_path / "allowed", bundle_path(), changed, provider="openvino") as service:
+        service.wait_for("STATUS=the model is ready")
+        service.client.encode_image(min(pictures_path().glob("*.jpg")).read_bytes())
+        assert OPENVINO in service.client.health().providers
 
 
 def test_the_station_works_under_its_units_rules_and_keeps_systemd_told(tmp_path: Path, bundle: Path) -> None:

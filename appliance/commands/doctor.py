@@ -46,6 +46,7 @@ def doctor(ctx: click.Context, /, *, config: Path | None, as_json: bool) -> None
 def examine(settings: Path | None) -> list[Check]:
     """Run every check, in the order in which a technician would ask."""
     from appliance.host import machine_checks, network_checks, runtime_checks, storage_checks
+    from appliance.medgemma.openvino_tower import multiplies_bfloat16, openvino_version
     from appliance.records.database import durability_for
     from appliance.records.dating import RELEASED_AT
     from appliance.records.words import words_from_bytes
@@ -60,6 +61,7 @@ def examine(settings: Path | None) -> list[Check]:
             runtime_checks.installed_runtimes(), None if isinstance(probed, str) else probed
         ),
         runtime_checks.check_providers(probed, config.engine.provider),
+        runtime_checks.check_openvino(openvino_version(), config.engine.provider, multiplies_bfloat16),
         bundle_check,
         machine_checks.check_memory(engine_bytes),
         machine_checks.check_cores(),
@@ -84,6 +86,7 @@ def _settings(path: Path | None) -> tuple[Config, Check]:
 def _bundle(config: Config) -> tuple[Check, int]:
     """Check every file of the model against its digest, as the engine will."""
     from appliance.medgemma.bundle import load_bundle
+    from appliance.medgemma.openvino_tower import tower_runtimes
     from appliance.medgemma.plan import plan_memory
 
     path = Path(config.engine.bundle or Path(appliance.__path__[0], "demo", "bundle"))
@@ -93,5 +96,9 @@ def _bundle(config: Config) -> tuple[Check, int]:
         return problem("Model", str(error), "Export or copy the bundle again; until then there are no answers."), 0
     size_bytes = sum(record.size_bytes for record in bundle.manifest.files.values())
     warned = f"; {bundle.manifest.warning}" if bundle.manifest.warning else ""
-    plan = plan_memory(bundle.manifest, None, context_length=config.engine.context_length)
+    try:
+        towers = tower_runtimes(config.engine.provider, bundle.manifest)
+    except BundleError:  # the check of photos says why
+        towers = ("onnxruntime",)
+    plan = plan_memory(bundle.manifest, None, context_length=config.engine.context_length, towers=towers)
     return ok("Model", f"{bundle.manifest.name}, {size_bytes / 1e6:.0f} MB, whole{warned}"), plan.peak_bytes

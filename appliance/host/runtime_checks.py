@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import distributions
 from typing import Final
 
@@ -19,6 +19,7 @@ from appliance.host.check import Check, ok, problem, warning
 
 DISTRIBUTIONS: Final = "ONNX Runtime packages"
 PROVIDERS: Final = "ONNX Runtime providers"
+PHOTOS: Final = "Photos"
 _MODULE_FILE: Final = "onnxruntime/__init__.py"
 _REINSTALL: Final = "Uninstall all of them, then install one again: pip install 'dermstation[cpu]' or [gpu]."
 _NOT_JUDGED: Final = frozenset({"CPUExecutionProvider", "AzureExecutionProvider", "TensorrtExecutionProvider"})
@@ -95,17 +96,36 @@ def check_providers(probed: Probed | str, wanted: Provider) -> Check:
         return problem(PROVIDERS, f"ONNX Runtime cannot be used: {probed}", "Install it again in this environment.")
     offered = [name for name in probed.loaded if name not in _NOT_JUDGED]
     absent = [_plain(name) for name in offered if name not in probed.loaded[name]]
-    is_asked_for = wanted not in {"auto", "cpu"}
+    is_asked_for = wanted not in {"auto", "cpu", "openvino"}
     if absent:
         found = f"{', '.join(absent)} is offered by the package, but did not load: answers come from the CPU"
         found += f" ({probed.complaint})" if probed.complaint else ""
         action = "Check the GPU's driver and the CUDA libraries that this version needs, or install the CPU package."
         return (problem if is_asked_for else warning)(PROVIDERS, found, action)
     if is_asked_for and wanted not in {_plain(name).lower() for name in probed.loaded}:
-        package = "onnxruntime-openvino" if wanted == "openvino" else "'dermstation[gpu]'"
-        action = f"Install {package} instead of [cpu], or set engine.provider to auto."
+        action = "Install 'dermstation[gpu]' instead of [cpu], or set engine.provider to auto."
         return problem(PROVIDERS, f"the settings ask for {wanted}, which this package does not offer", action)
     return ok(PROVIDERS, ", ".join([*map(_plain, offered), "CPU"]) + " loaded")
+
+
+def check_openvino(version: str | None, wanted: Provider, multiplies_bfloat16: Callable[[], bool]) -> Check:
+    """Say what looks at photos.
+
+    Args:
+        version: Of OpenVINO, if it is installed.
+        wanted: The setting `engine.provider`.
+        multiplies_bfloat16: Whether this processor does, asked only where OpenVINO is installed.
+    """
+    if version is None:
+        if wanted == "openvino":
+            action = "Install it: pip install 'dermstation[openvino]', or set engine.provider to auto."
+            return problem(PHOTOS, "the settings ask for OpenVINO, which is not installed", action)
+        return ok(
+            PHOTOS, "by ONNX Runtime; OpenVINO, where a processor multiplies bfloat16 and there is no GPU, is faster"
+        )
+    if multiplies_bfloat16():
+        return ok(PHOTOS, f"OpenVINO {version} can look at them for a large model: this processor multiplies bfloat16")
+    return ok(PHOTOS, f"by ONNX Runtime; OpenVINO {version} finds no bfloat16 in this processor")
 
 
 def _plain(provider: str) -> str:

@@ -173,7 +173,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def weight_bytes(self) -> dict[str, int]:
         """Bytes of each file of weights but a fine half's, of which only single rows are read and none are held."""
         fine = None if self.halved_table is None else self.halved_table.fine.file
-        return {name: file.size_bytes for name, file in self.files.items() if name.endswith(".data") and name != fine}
+        return {name: self.files[name].size_bytes for name in self.weight_files if name != fine}
+
+    @property
+    def weight_files(self) -> tuple[str, ...]:
+        """Names of all files of weights."""
+        return tuple(name for name in self.files if name.endswith(".data"))
 
     @property
     def vision_weights(self) -> str | None:

@@ -17,6 +17,7 @@ from appliance.errors import EngineUnavailableError, PromptError
 from appliance.medgemma.bundle import Bundle, read_bundle
 from appliance.medgemma.generation import Generation, GenerationOptions, Message, Piece
 from appliance.medgemma.interrupt import Interrupt
+from appliance.medgemma.openvino_tower import tower_runtimes
 from appliance.medgemma.parts import Parts, Settings, open_parts
 from appliance.medgemma.plan import MemoryPlan, available_bytes, plan_memory
 from appliance.medgemma.prompt import Prompt
@@ -59,7 +60,7 @@ class MedGemma:
         self.context_length = plan.context_length
         """Tokens that a prompt and its answer may have together."""
         self.placement = dict(parts.placement)
-        """Nodes of the decoder by the execution provider that runs them."""
+        """Nodes of decoder and vision tower by what runs them: execution providers, and OpenVINO by itself."""
         self.load_s = load_s
         """Seconds that `load` took."""
         self._open_parts: Parts | None = parts
@@ -82,6 +83,7 @@ class MedGemma:
             available,
             context_length=options.context_length,
             chunk_tokens=options.prefill_chunk_tokens,
+            towers=tower_runtimes(options.provider, bundle.manifest),
         )
         logger.info("memory planned: %s", plan.sentence)
         compute = Compute(threads=options.threads or available_cores(), provider=options.provider)
@@ -97,7 +99,7 @@ class MedGemma:
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """Execution providers that run nodes of the decoder, the one with most of them first."""
+        """What runs nodes of the decoder and the vision tower, the one with most of them first."""
         return tuple(sorted(self.placement, key=lambda name: -self.placement[name]))
 
     def __enter__(self) -> Self:

@@ -1,8 +1,11 @@
 """What a checked bundle becomes when it is opened: the parts that one generation goes through, in that order."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from appliance.errors import BundleError, PromptError
@@ -10,13 +13,16 @@ from appliance.medgemma.bundle import COARSE_LOGITS, Bundle, check_file
 from appliance.medgemma.constraint import ConstraintCompiler
 from appliance.medgemma.decoder import Decoder
 from appliance.medgemma.halved_table import HalvedTable
-from appliance.medgemma.memory import give_back_freed_heap, give_back_mapped_pages
+from appliance.medgemma.memory import MappedWeights, give_back_freed_heap
+from appliance.medgemma.openvino_tower import OpenVinoTower
 from appliance.medgemma.plan import MemoryPlan
 from appliance.medgemma.prompt import PromptBuilder
-from appliance.medgemma.providers import is_placed
+from appliance.medgemma.providers import is_cpu_alone, is_placed
 from appliance.medgemma.sessions import Brake, Compute, Session
 from appliance.medgemma.tokenizer import Tokenizer
 from appliance.medgemma.vision import ImageFeatures, VisionEncoder
+
+logger = logging.getLogger(__name__)
 
 _GIVE_BACK_EVERY_S: Final = 0.1
 
@@ -44,7 +50,7 @@ class Parts:
     decoder: Decoder
     constraints: ConstraintCompiler
     placement: Mapping[str, int]
-    """Nodes of the decoder by the execution provider that runs them."""
+    """Nodes of decoder and vision tower by what runs them: execution providers, and OpenVINO by itself."""
 
     def encode_image(self, content: bytes, brake: Brake) -> ImageFeatures:
         """Return the features of one photo.
@@ -76,31 +82,34 @@ def open_parts(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Set
     largest = max(bundle.manifest.files, key=lambda name: bundle.manifest.files[name].size_bytes)
     others = [name for name in bundle.manifest.files if name not in {largest, tokenizer_file}]
     with ThreadPoolExecutor(2, thread_name_prefix="open") as pool:
-        # First come, first served by two threads: the tokenizer is read while the largest file is still being checked.
-        checks = [
+        for check in [
             pool.submit(_check_files, bundle, [largest]),
             pool.submit(_check_files, bundle, [tokenizer_file, *others]),
-        ]
-        tokenizer = pool.submit(
-            lambda: _after(checks[1], lambda: Tokenizer.from_file(path / tokenizer_file, spec.tokens))
-        )
-        for check in checks:
+        ]:
             check.result()
-        decoder = pool.submit(_open_decoder, bundle, compute, plan, settings)
-        vision = pool.submit(_open_vision, bundle, compute, plan, settings)
+        # On a GPU ONNX Runtime copies them there, and maps them for that as it likes.
+        weights = MappedWeights(path, bundle.manifest.weight_files) if is_cpu_alone(compute.provider) else None
+        decoder = pool.submit(_open_decoder, bundle, compute, weights, plan, settings)
+        # Not beside the checks: its library keeps Python's lock for a second, and they stood still.
+        tokenizer = pool.submit(Tokenizer.from_file, path / tokenizer_file, spec.tokens)
+        vision = pool.submit(_open_vision, bundle, compute, weights, plan, settings)
         # What has been packed need not stay in memory a second time while the rest is: 0.6 GB at the 4B shape.
         opening: list[Future[Any]] = [tokenizer, decoder, vision]
-        while wait(opening, timeout=_GIVE_BACK_EVERY_S).not_done:
-            give_back_mapped_pages(path)
-        give_back_mapped_pages(path)
+        is_open = False
+        while not is_open:
+            is_open = not wait(opening, timeout=_GIVE_BACK_EVERY_S).not_done
+            if weights is not None:
+                weights.give_back()
         give_back_freed_heap()
+        tower = vision.result()
+        placement = Counter(decoder.result().placement) + Counter({} if tower is None else tower.placement)
         return Parts(
             tokenizer=tokenizer.result(),
             prompts=PromptBuilder(bundle.manifest.chat_template, tokenizer.result(), spec),
-            vision=vision.result(),
+            vision=tower,
             decoder=decoder.result(),
             constraints=ConstraintCompiler(tokenizer.result(), spec.text.vocab_size, spec.tokens.eos_token_ids),
-            placement=decoder.result().placement,
+            placement=dict(placement),
         )
 
 
@@ -114,8 +123,10 @@ def _after(check: "Future[None]", opens: Callable[[], Tokenizer]) -> Tokenizer:
     return opens()
 
 
-def _open_decoder(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Settings) -> Decoder:
-    session = Session(bundle.graph_path("decoder"), compute)
+def _open_decoder(
+    bundle: Bundle, compute: Compute, weights: MappedWeights | None, plan: MemoryPlan, settings: Settings
+) -> Decoder:
+    session = Session(bundle.graph_path("decoder"), compute, weights)
     if not is_placed(compute.provider, session.placement):
         raise BundleError(
             f"No part of {bundle.path} runs on {compute.provider} here; with provider auto it runs on the processor."
@@ -125,7 +136,7 @@ def _open_decoder(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: 
         raise BundleError(f"The bundle {bundle.path} and its decoder do not agree on whether its table lies in halves.")
     table = None if record is None else HalvedTable(bundle.path, record, spec.text.hidden_size)
     return Decoder(
-        Session(bundle.graph_path("embedding"), replace(compute, provider="cpu")),
+        Session(bundle.graph_path("embedding"), replace(compute, provider="cpu"), weights),
         session,
         spec,
         context_length=plan.context_length,
@@ -135,15 +146,27 @@ def _open_decoder(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: 
     )
 
 
-def _open_vision(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Settings) -> VisionEncoder | None:
+def _open_vision(
+    bundle: Bundle, compute: Compute, weights: MappedWeights | None, plan: MemoryPlan, settings: Settings
+) -> VisionEncoder | None:
     spec = bundle.manifest.architecture.vision
     if spec is None:
         return None
-    vision_compute = replace(compute, releases_memory=True)
-    return VisionEncoder(
-        lambda: Session(bundle.graph_path("vision"), vision_compute),
-        spec.image_size,
-        bundle.manifest.preprocessing,
+    path = bundle.graph_path("vision")
+    encoder = partial(
+        VisionEncoder,
+        image_size=spec.image_size,
+        preprocessing=bundle.manifest.preprocessing,
         cache_images=settings.feature_cache_images,
         keeps_session=plan.keeps_vision,
     )
+    if plan.tower == "openvino":
+        try:
+            return encoder(lambda: OpenVinoTower(path, spec.image_size, compute.threads))
+        except BundleError as error:
+            if compute.provider == "openvino":
+                raise
+            # Such as where systemd forbids to make code at run time.
+            logger.warning("photos are looked at by ONNX Runtime: %s", error)
+    vision_compute = replace(compute, releases_memory=True)
+    return encoder(lambda: Session(path, vision_compute, weights))

@@ -3,10 +3,10 @@
 Pure but for `available_bytes`. The figures that it multiplies with were measured: DESIGN.md, "Memory".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from appliance.errors import EngineUnavailableError
 from appliance.medgemma.bundle import Manifest
@@ -30,8 +30,27 @@ _SCHEMA_BYTES_PER_TOKEN: Final = 150
 """What schemas need to know of each token of the vocabulary."""
 _PACKED_FACTOR: Final = 1.06
 """Memory of a graph by size of its weights: ONNX Runtime packs them anew for the processor."""
-_VISION_ACTIVATIONS: Final = 7
-"""Arrays of float32 [patches, intermediate_size] that the vision tower needs at once."""
+
+TowerRuntime = Literal["onnxruntime", "openvino"]
+"""What runs the vision tower."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TowerMemory:
+    """What one runtime takes for the vision tower."""
+
+    weights_factor: float
+    """Memory while it is open, by size of its weights."""
+    activations: int
+    """Arrays of float32 [patches, intermediate_size] that it needs at once."""
+    library_bytes: int = 0
+
+
+_TOWER_MEMORY: Final[Mapping[TowerRuntime, _TowerMemory]] = {
+    "onnxruntime": _TowerMemory(weights_factor=_PACKED_FACTOR, activations=7),
+    # It keeps the weights as they were read beside those that it packed.
+    "openvino": _TowerMemory(weights_factor=2.1, activations=2, library_bytes=60 << 20),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +59,8 @@ class MemoryPlan:
 
     context_length: int
     """Tokens in the KV cache."""
+    tower: TowerRuntime
+    """What runs the vision tower."""
     keeps_vision: bool
     """Whether the vision tower stays open between photos; if not, each photo waits for it to be opened."""
     prefix_bytes: int
@@ -63,17 +84,24 @@ class MemoryPlan:
 
 
 def plan_memory(
-    manifest: Manifest, available: int | None, *, context_length: int | None = None, chunk_tokens: int = 256
+    manifest: Manifest,
+    available: int | None,
+    *,
+    context_length: int | None = None,
+    chunk_tokens: int = 256,
+    towers: Sequence[TowerRuntime] = ("onnxruntime",),
 ) -> MemoryPlan:
     """Decide what the model may use.
 
-    Where memory is short it gives up, in this order: prompts read ahead, the open vision tower, context.
+    Where memory is short it gives up, in this order: prompts read ahead, the open vision tower, the first of `towers`,
+    context.
 
     Args:
         manifest: Of the bundle; nothing of it need be open.
         available: Bytes that this process may still take; `None` for as much as it likes.
         context_length: Tokens that were asked for, which are not cut; `None` leaves it to the plan.
         chunk_tokens: Prompt tokens in one run of the decoder.
+        towers: What may run the vision tower, the first choice first.
 
     Raises:
         EngineUnavailableError: Not even the least fits; the sentence has both numbers.
@@ -81,8 +109,11 @@ def plan_memory(
     limit = manifest.architecture.text.max_position_embeddings
     lengths = [context_length] if context_length is not None else [DEFAULT_CONTEXT_LENGTH, *_SHORT_CONTEXTS]
     plans = [
-        _plan(manifest, min(length, limit), chunk_tokens, available, keeps_vision=keeps_vision, prefixes=prefixes)
+        _plan(
+            manifest, min(length, limit), chunk_tokens, available, tower, keeps_vision=keeps_vision, prefixes=prefixes
+        )
         for length in lengths
+        for tower in towers
         for keeps_vision, prefixes in ((True, _PREFIXES), (True, 1), (False, 1), (False, 0))
     ]
     if available is None:
@@ -92,7 +123,7 @@ def plan_memory(
         # Between photos the rest of the board may have what only a photo needs.
         if plan.peak_bytes <= available and plan.resident_bytes + reserve <= available:
             return plan
-    least = plans[-1]
+    least = min(plans, key=lambda plan: plan.peak_bytes)
     raise EngineUnavailableError(
         f"The model {manifest.name} needs at least {_gb(least.peak_bytes)} of memory "
         f"with {least.context_length} tokens of context; {_gb(available)} are free."
@@ -110,6 +141,7 @@ def _plan(
     context_length: int,
     chunk_tokens: int,
     available: int | None,
+    tower: TowerRuntime,
     *,
     keeps_vision: bool,
     prefixes: int,
@@ -122,13 +154,15 @@ def _plan(
     resident = _PROCESS_BYTES + int(manifest.files[manifest.tokenizer_file].size_bytes * _TOKENIZER_FACTOR)
     resident += spec.text.vocab_size * _SCHEMA_BYTES_PER_TOKEN + int(weights * _PACKED_FACTOR)
     resident += cache_bytes(spec.text, context_length, sliding) + prefixes * a_prefix
-    tower = int(vision * _PACKED_FACTOR)
+    memory = _TOWER_MEMORY[tower]
+    opened = int(vision * memory.weights_factor) + memory.library_bytes
     return MemoryPlan(
         context_length=context_length,
+        tower=tower,
         keeps_vision=keeps_vision,
         prefix_bytes=prefixes * a_prefix,
-        resident_bytes=resident + (tower if keeps_vision else 0),
-        peak_bytes=resident + tower + _activation_bytes(spec),
+        resident_bytes=resident + (opened if keeps_vision else 0),
+        peak_bytes=resident + opened + memory.activations * _activation_bytes(spec),
         available_bytes=available,
     )
 
@@ -141,9 +175,10 @@ def _weight_bytes(manifest: Manifest) -> tuple[int, int]:
 
 
 def _activation_bytes(spec: GemmaSpec) -> int:
+    """Return the size of one float32 [patches, intermediate_size]."""
     if spec.vision is None:
         return 0
-    return _VISION_ACTIVATIONS * spec.vision.patches_per_side**2 * spec.vision.intermediate_size * 4
+    return spec.vision.patches_per_side**2 * spec.vision.intermediate_size * 4
 
 
 def _machine_bytes() -> Iterator[int]:

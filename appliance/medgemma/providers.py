@@ -21,7 +21,7 @@ _WANTED: Final[Mapping[Provider, tuple[str, ...]]] = {
     "cpu": (),
     "cuda": (CUDA,),
     "tensorrt": ("TensorrtExecutionProvider", CUDA),
-    "openvino": ("OpenVINOExecutionProvider",),
+    "openvino": (),  # runs the vision tower by itself: `openvino_tower.py`
 }
 
 
@@ -35,9 +35,16 @@ def wanted_providers(provider: Provider) -> list[str]:
 
     available = ort.get_available_providers()
     wanted = [name for name in _WANTED[provider] if name in available]
-    if provider not in {"auto", "cpu"} and _WANTED[provider][0] not in available:
+    if is_demanded(provider) and _WANTED[provider][0] not in available:
         raise LookupError(provider)
     return [*wanted, CPU]
+
+
+def is_cpu_alone(provider: Provider) -> bool:
+    """Whether ONNX Runtime, as it is installed, has nothing but the CPU for a choice."""
+    import onnxruntime as ort
+
+    return not set(_WANTED[provider]) & set(ort.get_available_providers())
 
 
 def placement_of(session: "ort.InferenceSession") -> dict[str, int]:
@@ -49,5 +56,10 @@ def placement_of(session: "ort.InferenceSession") -> dict[str, int]:
 
 
 def is_placed(provider: Provider, placement: Mapping[str, int]) -> bool:
-    """Whether what was asked for runs any node; always true of `auto` and `cpu`."""
-    return provider in {"auto", "cpu"} or any(placement.get(name, 0) > 0 for name in _WANTED[provider])
+    """Whether what was asked for runs any node; always true where none is demanded."""
+    return not is_demanded(provider) or any(placement.get(name, 0) > 0 for name in _WANTED[provider])
+
+
+def is_demanded(provider: Provider) -> bool:
+    """Whether a choice is refused where ONNX Runtime has no execution provider for it."""
+    return provider != "auto" and bool(_WANTED[provider])

@@ -3,10 +3,12 @@
 Nothing is opened here that `load_bundle` has not checked. The library is imported when the first session opens.
 """
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from appliance.config import Provider
 from appliance.errors import BundleError, DermstationError
+from appliance.medgemma.memory import MappedWeights
 from appliance.medgemma.providers import CUDA, placement_of, wanted_providers
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OLDEST_ONNXRUNTIME: Final = (1, 31)
-"""The first whose GroupQueryAttention is known to take `causal=0`; 1.24, which OpenVINO's wheel has, refuses it."""
+"""The first whose GroupQueryAttention is known to take `causal=0`; 1.24, in OpenVINO's build of it, refuses it."""
 _SPIN_US: Final = 50
 """How long a compute thread looks out for the next node before it sleeps, in microseconds."""
 _ERROR_ONLY: Final = 3
@@ -51,6 +54,8 @@ class Brake:
         self.run_options = ort.RunOptions()
         self.releasing_run_options = ort.RunOptions()
         self.releasing_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._lock = threading.Lock()
+        self._ends: list[Callable[[], object]] = []
 
     @property
     def is_pulled(self) -> bool:
@@ -59,8 +64,26 @@ class Brake:
 
     def pull(self) -> None:
         """End the current run within one node of its graph; safe to call from another thread."""
-        self.run_options.terminate = True
-        self.releasing_run_options.terminate = True
+        with self._lock:
+            self.run_options.terminate = True
+            self.releasing_run_options.terminate = True
+            ends = list(self._ends)
+        for end in ends:
+            end()
+
+    @contextlib.contextmanager
+    def also(self, end: Callable[[], object]) -> Iterator[None]:
+        """While the block lasts, a pull calls `end` too; at once if the brake was pulled before."""
+        with self._lock:
+            self._ends.append(end)
+            is_late = self.is_pulled
+        try:
+            if is_late:
+                end()
+            yield
+        finally:
+            with self._lock:
+                self._ends.remove(end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +99,13 @@ class Compute:
 class Session:
     """One open graph."""
 
-    def __init__(self, path: Path, compute: Compute) -> None:
+    def __init__(self, path: Path, compute: Compute, weights: MappedWeights | None = None) -> None:
         """Open a graph.
+
+        Args:
+            path: Of the graph.
+            compute: Where and how widely it runs.
+            weights: The files that it names; if absent, ONNX Runtime maps them itself.
 
         Raises:
             BundleError: ONNX Runtime refuses it, or has not the provider that was asked for.
@@ -89,15 +117,16 @@ class Session:
             raise BundleError(f"ONNX Runtime {ort.__version__} is too old for this model, which needs {oldest}.")
         self._name = path.name
         self._releases_memory = compute.releases_memory
+        self._weights = weights  # used in place as long as the session lives
         self._errors = _foreign_errors()
         try:
             self._session = ort.InferenceSession(
-                path, _session_options(compute), providers=wanted_providers(compute.provider)
+                path, _session_options(compute, weights), providers=wanted_providers(compute.provider)
             )
         except LookupError as error:
             raise BundleError(f"The installed ONNX Runtime cannot run on {compute.provider}.") from error
         except self._errors as error:
-            raise BundleError(f"ONNX Runtime cannot open {path}: {_one_line(error)}.") from error
+            raise BundleError(f"ONNX Runtime cannot open {path}: {one_line(error)}.") from error
         self.placement = placement_of(self._session)
         """Nodes by the execution provider that runs them."""
         self.input_names = frozenset(value.name for value in self._session.get_inputs())
@@ -141,7 +170,7 @@ class Session:
     def _translated(self, error: Exception, brake: Brake) -> Exception:
         if brake.is_pulled:
             return InterruptedRunError()
-        return InferenceError(f"The model's graph {self._name} failed: {_one_line(error)}.")
+        return InferenceError(f"The model's graph {self._name} failed: {one_line(error)}.")
 
 
 def available_cores() -> int:
@@ -156,7 +185,7 @@ def available_cores() -> int:
     return len(cores)
 
 
-def _session_options(compute: Compute) -> "ort.SessionOptions":
+def _session_options(compute: Compute, weights: MappedWeights | None) -> "ort.SessionOptions":
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -173,6 +202,10 @@ def _session_options(compute: Compute) -> "ort.SessionOptions":
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     # A memory pattern asks for one block as large as the whole run: at 4096 patches that alone was 300 MB.
     options.enable_mem_pattern = not compute.releases_memory
+    if weights is not None:
+        names, files = list(weights.files), list(weights.files.values())
+        options.add_external_initializers_from_files_in_memory(names, files, list(map(len, files)))
+        options.add_session_config_entry("session.use_external_initializer_file_buffers_directly", "1")
     return options
 
 
@@ -190,5 +223,6 @@ def _foreign_errors() -> tuple[type[Exception], ...]:
     return (*found, RuntimeError, ValueError)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what a library's error says, without its line breaks and its full stop."""
     return re.sub(r"\s+", " ", str(error)).strip().rstrip(".")

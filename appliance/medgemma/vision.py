@@ -5,9 +5,9 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from appliance.imaging.decode import image_from_bytes
 from appliance.medgemma.bundle import IMAGE_FEATURES, PIXEL_VALUES, Preprocessing
 from appliance.medgemma.preprocess import PadToSquare, pixel_values_from_image
-from appliance.medgemma.sessions import Brake, InterruptedRunError, Session
+from appliance.medgemma.sessions import Brake, InterruptedRunError
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,23 @@ class ImageFeatures:
     """Seconds that decoding, preprocessing and the vision graph took."""
 
 
+class Tower(Protocol):
+    """An open vision graph."""
+
+    @property
+    def placement(self) -> Mapping[str, int]:
+        """Nodes by what runs them."""
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]], brake: Brake) -> list[NDArray[np.float32]]:
+        """Run the graph on arrays; `InferenceError` and `InterruptedRunError` as `Session.run`."""
+
+
 class VisionEncoder:
     """Encodes photos one at a time; safe to call from several threads."""
 
     def __init__(
         self,
-        open_session: Callable[[], Session],
+        open_session: Callable[[], Tower],
         image_size: int,
         preprocessing: Preprocessing,
         *,
@@ -63,6 +74,8 @@ class VisionEncoder:
         """
         self._open_session = open_session
         session = open_session()
+        self.placement = dict(session.placement)
+        """Nodes of the graph by what runs them."""
         self._session = session if keeps_session else None
         self._image_size = image_size
         self._preprocessing = preprocessing
