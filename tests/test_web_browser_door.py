@@ -17,7 +17,7 @@ from test_web_browser_screens import MISFITS, PRIMARY_PX, TOUCH_PX
 from appliance.camera.replay import ReplayCamera
 from appliance.clock import SystemClock
 from appliance.records.content import SubjectContent
-from appliance.records.opening import open_records
+from appliance.records.opening import Opening, open_records
 from appliance.service.clinic import Clinic
 from appliance.service.station import Station
 from appliance.service.visits import Visits
@@ -232,6 +232,33 @@ def morning(shown: Screen, kiosk: KeptKiosk) -> None:
     type_text(page, kiosk.box.made.phrase)
     page.wait_for_url("**/secrets/sheets")
     fits(shown, "new-sheets")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_disk_that_takes_no_writes_is_opened_by_the_phrase(browser: Browser, kiosk: KeptKiosk, size: str) -> None:
+    store = kiosk.box.store
+    store.is_read_only = True
+    store.lock()
+    kiosk.clinic.opening = Opening(
+        state="read-only", found="The disk takes no writes.", action="Have it looked at.", store=store
+    )
+    with themed(browser, kiosk.url, size) as shown:
+        page = shown.page
+        expect(page.locator(".at-sign-in .trouble").first).to_contain_text("The disk takes no writes. Have it looked at.")
+        assert page.locator("[data-digit]").count() == 0
+        fits(shown, "read-only")
+        page.locator("[data-user]:visible", has_text="Thandi").tap()
+        expect(page.locator("#typing-label")).to_have_text("The clinic's phrase, for Nurse Thandi")
+        fits(shown, "read-only-phrase")
+        type_text(page, "babab babab babab babab")
+        expect(page.locator("#trouble")).to_contain_text("phrase")
+        assert kiosk.clinic.user is None
+        # The next guess has to wait for a second.
+        page.wait_for_timeout(1100)
+        page.locator("[data-user]:visible", has_text="Thandi").tap()
+        type_text(page, kiosk.box.made.phrase)
+        page.wait_for_selector(".at-home")
+        expect(page.locator("body")).to_contain_text("The disk takes no writes.")
 
 
 def test_the_screen_warns_then_locks_by_itself_and_hides_everything(browser: Browser, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import { postFresh } from "./fresh_pin.js";
 import { askNewPin } from "./pin_pad.js";
 import { showTrouble } from "./trouble.js";
-import { askText } from "./typing.js";
+import { askPhrase, askText } from "./typing.js";
 
 async function act(path, body) {
   showTrouble("");
@@ -43,7 +43,7 @@ const ACTS = {
     return act(`/api/people/${user}/remove`);
   },
   async "lead-pin"({ user, name }) {
-    const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
+    const phrase = await askPhrase();
     if (phrase === null) return undefined;
     const pin = await newPin(`New PIN of ${name}`);
     return pin === null ? undefined : act("/api/lead-pin", { user_id: user, phrase, pin });
@@ -51,11 +51,11 @@ const ACTS = {
   async phrase() {
     const typed = await askText("The new phrase, as you wrote it down", { maxLength: 120, isSecret: true });
     if (typed === null) return undefined;
-    const phrase = await askText("Now the old phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
+    const phrase = await askPhrase("Now the old phrase");
     return phrase === null ? undefined : act("/api/secrets/phrase", { phrase, new_phrase: typed });
   },
   async sheets() {
-    const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
+    const phrase = await askPhrase();
     return phrase === null ? undefined : act("/api/secrets/sheets", { phrase });
   },
   async "revoke-fob"({ fob }) {
@@ -64,7 +64,7 @@ const ACTS = {
   async "box-pin"() {
     const pin = await newPin("Box PIN");
     if (pin === null) return undefined;
-    const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
+    const phrase = await askPhrase();
     return phrase === null ? undefined : act("/api/secrets/pin", { phrase, pin });
   },
   async "box-pin-off"() {

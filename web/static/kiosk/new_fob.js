@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { stickButton, stickRow } from "./elements.js";
 import { postFresh } from "./fresh_pin.js";
 import { showTrouble } from "./trouble.js";
-import { askText } from "./typing.js";
+import { askPhrase, askText } from "./typing.js";
 
 const POLL_MS = 700;
 
@@ -31,7 +31,7 @@ async function start({ path }) {
   showTrouble("");
   const name = await askText("A name for this key fob, such as whose it is", { maxLength: 40 });
   if (name === null) return;
-  const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
+  const phrase = await askPhrase();
   if (phrase === null) return;
   isBusy = true;
   try {

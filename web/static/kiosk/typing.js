@@ -25,6 +25,11 @@ export function askText(question, { value = "", maxLength = 80, isSecret = false
   });
 }
 
+/** Ask for what opens the records, the phrase or the words of a recovery sheet; resolves with it, or null. */
+export function askPhrase(question = "The clinic's phrase") {
+  return askText(`${question}, or the words of a recovery sheet`, { maxLength: 120, isSecret: true });
+}
+
 function hide(isHidden) {
   input.classList.toggle("is-secret", isHidden);
   reveal.textContent = isHidden ? "Show" : "Hide";

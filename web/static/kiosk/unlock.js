@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { postFresh } from "./fresh_pin.js";
 import { askPin } from "./pin_pad.js";
 import { showTrouble } from "./trouble.js";
-import { askText } from "./typing.js";
+import { askPhrase } from "./typing.js";
 
 const LOOK_MS = 1000;
 
@@ -54,7 +54,7 @@ function wait(seconds) {
 }
 
 async function byWords() {
-  const phrase = await askText("The clinic's phrase, or the words of a recovery sheet", { maxLength: 120, isSecret: true });
+  const phrase = await askPhrase();
   if (phrase !== null) await open(() => post("/api/unlock", { phrase }));
 }
 
