@@ -150,8 +150,8 @@ class ScriptedModel:
     def providers(self) -> tuple[str, ...]:
         return tuple(self.placement)
 
-    def prepare_schemas(self) -> None:
-        """There is no vocabulary."""
+    def prepare(self) -> None:
+        """There is nothing to prepare."""
 
     def self_test(self) -> int:
         self.may_end_self_test.wait()

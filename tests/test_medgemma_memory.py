@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,8 @@ def test_a_model_answers_alike_while_its_pages_are_given_back(monkeypatch: pytes
     is_over = threading.Event()
 
     class Watched(MappedWeights):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
+        def __init__(self, folder: Path, names: Iterable[str]) -> None:
+            super().__init__(folder, names)
             kept.append(self)
 
     def give_back() -> None:

@@ -164,12 +164,16 @@ def test_where_it_does_not_open_onnxruntime_looks_at_photos(
         caplog.at_level(logging.WARNING),
         MedGemma.load(bundle_path(), RuntimeOptions(threads=1)) as model,
     ):
+        model.prepare()
         assert model.providers == (CPU,)
         assert model.encode_image(photo).values.any()
     assert "photos are looked at by ONNX Runtime: OpenVINO cannot open" in caplog.text
     assert "it may not make code at run time (under systemd it needs MemoryDenyWriteExecute=no)." in caplog.text
-    with pytest.raises(BundleError, match=r"^OpenVINO cannot open "):
-        MedGemma.load(bundle_path(), RuntimeOptions(threads=1, provider="openvino"))
+    with (
+        MedGemma.load(bundle_path(), RuntimeOptions(threads=1, provider="openvino")) as model,
+        pytest.raises(BundleError, match=r"^OpenVINO cannot open "),
+    ):
+        model.prepare()
 
 
 def test_nothing_is_reported_to_its_makers(tmp_path: Path) -> None:

@@ -244,7 +244,9 @@ def test_a_disk_that_takes_no_writes_is_opened_by_the_phrase(browser: Browser, k
     )
     with themed(browser, kiosk.url, size) as shown:
         page = shown.page
-        expect(page.locator(".at-sign-in .trouble").first).to_contain_text("The disk takes no writes. Have it looked at.")
+        expect(page.locator(".at-sign-in .trouble").first).to_contain_text(
+            "The disk takes no writes. Have it looked at."
+        )
         assert page.locator("[data-digit]").count() == 0
         fits(shown, "read-only")
         page.locator("[data-user]:visible", has_text="Thandi").tap()

@@ -25,7 +25,7 @@ def bench(bundle: Path | None, runs: int, threads: int | None, *, as_json: bool)
     cores = threads or available_cores()
     load_before, climate_before = load_average(), read_climate()
     with MedGemma.load(bundle or bundle_path(), RuntimeOptions(threads=cores)) as model:
-        model.prepare_schemas()
+        model.prepare()
         found = []
         for number in range(runs):
             click.echo(f"run {number + 1} of {runs} ...", err=True)

@@ -59,8 +59,6 @@ class MedGemma:
         """What was decided about memory."""
         self.context_length = plan.context_length
         """Tokens that a prompt and its answer may have together."""
-        self.placement = dict(parts.placement)
-        """Nodes of decoder and vision tower by what runs them: execution providers, and OpenVINO by itself."""
         self.load_s = load_s
         """Seconds that `load` took."""
         self._open_parts: Parts | None = parts
@@ -68,7 +66,9 @@ class MedGemma:
 
     @classmethod
     def load(cls, path: Path, options: RuntimeOptions | None = None) -> Self:
-        """Plan the memory, check a bundle from end to end and open it.
+        """Plan the memory, check a bundle from end to end and open all of it but the vision tower.
+
+        That is opened by `prepare`, or by the first photo.
 
         Raises:
             BundleError: The bundle is missing, damaged or does not open.
@@ -98,9 +98,16 @@ class MedGemma:
         return model
 
     @property
+    def placement(self) -> dict[str, int]:
+        """Nodes of the decoder, and of the vision tower once it was opened, by what runs them."""
+        parts = self._open_parts
+        return {} if parts is None else dict(parts.placement)
+
+    @property
     def providers(self) -> tuple[str, ...]:
-        """What runs nodes of the decoder and the vision tower, the one with most of them first."""
-        return tuple(sorted(self.placement, key=lambda name: -self.placement[name]))
+        """What runs them, the one with most of them first."""
+        placement = self.placement
+        return tuple(sorted(placement, key=lambda name: -placement[name]))
 
     def __enter__(self) -> Self:
         return self
@@ -122,9 +129,13 @@ class MedGemma:
         """
         return self._parts.encode_image(content, Brake())
 
-    def prepare_schemas(self) -> None:
-        """Read the vocabulary for JSON schemas now, not with the first one: 1.5 s at Gemma 3's 262,144 tokens."""
-        self._parts.constraints.prepare()
+    def prepare(self) -> None:
+        """Do now what the first photo and the first schema would wait for: 2 s at MedGemma 1.5 4B's shape.
+
+        Raises:
+            BundleError: The vision tower does not open.
+        """
+        self._parts.prepare()
 
     def read_ahead(self, messages: Sequence[Message], *, cancel: threading.Event | None = None) -> int:
         """Read the beginning of a conversation, up to its last photo, so that a question after it starts at once.

@@ -20,7 +20,7 @@ from appliance.medgemma.prompt import PromptBuilder
 from appliance.medgemma.providers import is_cpu_alone, is_placed
 from appliance.medgemma.sessions import Brake, Compute, Session
 from appliance.medgemma.tokenizer import Tokenizer
-from appliance.medgemma.vision import ImageFeatures, VisionEncoder
+from appliance.medgemma.vision import ImageFeatures, Tower, VisionEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,24 @@ class Parts:
     """`None` for a text-only bundle."""
     decoder: Decoder
     constraints: ConstraintCompiler
-    placement: Mapping[str, int]
-    """Nodes of decoder and vision tower by what runs them: execution providers, and OpenVINO by itself."""
+
+    @property
+    def placement(self) -> Mapping[str, int]:
+        """Nodes of the decoder, and of the vision tower once it was opened, by what runs them."""
+        tower = {} if self.vision is None else self.vision.placement
+        return dict(Counter(self.decoder.placement) + Counter(tower))
+
+    def prepare(self) -> None:
+        """Do what the first photo and the first schema would wait for.
+
+        Raises:
+            BundleError: The vision tower does not open.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="open") as pool:
+            opening = None if self.vision is None else pool.submit(self.vision.open)
+            self.constraints.prepare()
+            if opening is not None:
+                opening.result()
 
     def encode_image(self, content: bytes, brake: Brake) -> ImageFeatures:
         """Return the features of one photo.
@@ -58,6 +74,7 @@ class Parts:
         Raises:
             ImageError: The bytes are not a picture that this box reads.
             PromptError: The model takes text only.
+            BundleError: The vision tower does not open.
             InterruptedRunError: The brake was pulled.
         """
         if self.vision is None:
@@ -66,7 +83,7 @@ class Parts:
 
 
 def open_parts(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Settings) -> Parts:
-    """Check every file of a bundle, and open it: two things at a time, nothing before it was checked.
+    """Check every file of a bundle, and open all but the vision tower, two things at a time.
 
     Args:
         bundle: From `read_bundle`.
@@ -92,24 +109,20 @@ def open_parts(bundle: Bundle, compute: Compute, plan: MemoryPlan, settings: Set
         decoder = pool.submit(_open_decoder, bundle, compute, weights, plan, settings)
         # Not beside the checks: its library keeps Python's lock for a second, and they stood still.
         tokenizer = pool.submit(Tokenizer.from_file, path / tokenizer_file, spec.tokens)
-        vision = pool.submit(_open_vision, bundle, compute, weights, plan, settings)
         # What has been packed need not stay in memory a second time while the rest is: 0.6 GB at the 4B shape.
-        opening: list[Future[Any]] = [tokenizer, decoder, vision]
+        opening: list[Future[Any]] = [tokenizer, decoder]
         is_open = False
         while not is_open:
             is_open = not wait(opening, timeout=_GIVE_BACK_EVERY_S).not_done
             if weights is not None:
                 weights.give_back()
         give_back_freed_heap()
-        tower = vision.result()
-        placement = Counter(decoder.result().placement) + Counter({} if tower is None else tower.placement)
         return Parts(
             tokenizer=tokenizer.result(),
             prompts=PromptBuilder(bundle.manifest.chat_template, tokenizer.result(), spec),
-            vision=tower,
+            vision=_vision(bundle, compute, weights, plan, settings),
             decoder=decoder.result(),
             constraints=ConstraintCompiler(tokenizer.result(), spec.text.vocab_size, spec.tokens.eos_token_ids),
-            placement=dict(placement),
         )
 
 
@@ -146,27 +159,41 @@ def _open_decoder(
     )
 
 
-def _open_vision(
+def _vision(
     bundle: Bundle, compute: Compute, weights: MappedWeights | None, plan: MemoryPlan, settings: Settings
 ) -> VisionEncoder | None:
     spec = bundle.manifest.architecture.vision
     if spec is None:
         return None
-    path = bundle.graph_path("vision")
-    encoder = partial(
-        VisionEncoder,
-        image_size=spec.image_size,
-        preprocessing=bundle.manifest.preprocessing,
+    path, image_size = bundle.graph_path("vision"), spec.image_size
+
+    def by_onnxruntime() -> Tower:
+        session = Session(path, replace(compute, releases_memory=True), weights)
+        if weights is not None:
+            weights.give_back()
+        return session
+
+    ways = {"onnxruntime": by_onnxruntime, "openvino": lambda: OpenVinoTower(path, image_size, compute.threads)}
+    openers = [ways[plan.tower]]
+    if plan.tower == "openvino" and compute.provider != "openvino":
+        openers.append(by_onnxruntime)
+    return VisionEncoder(
+        partial(_first_that_opens, openers),
+        image_size,
+        bundle.manifest.preprocessing,
         cache_images=settings.feature_cache_images,
-        keeps_session=plan.keeps_vision,
+        keeps_tower=plan.keeps_vision,
     )
-    if plan.tower == "openvino":
+
+
+def _first_that_opens(openers: list[Callable[[], Tower]]) -> Tower:
+    """Open the vision tower; what fails where there is something else to try is not tried again."""
+    while True:
         try:
-            return encoder(lambda: OpenVinoTower(path, spec.image_size, compute.threads))
+            return openers[0]()
         except BundleError as error:
-            if compute.provider == "openvino":
+            if len(openers) == 1:
                 raise
-            # Such as where systemd forbids to make code at run time.
+            # Such as OpenVINO where systemd forbids to make code at run time.
             logger.warning("photos are looked at by ONNX Runtime: %s", error)
-    vision_compute = replace(compute, releases_memory=True)
-    return encoder(lambda: Session(path, vision_compute, weights))
+            del openers[0]

@@ -52,31 +52,28 @@ class VisionEncoder:
 
     def __init__(
         self,
-        open_session: Callable[[], Tower],
+        open_tower: Callable[[], Tower],
         image_size: int,
         preprocessing: Preprocessing,
         *,
         cache_images: int,
-        keeps_session: bool,
+        keeps_tower: bool,
     ) -> None:
-        """Put a cache of `cache_images` photos before the vision graph.
+        """Put a cache of `cache_images` photos before the vision graph, which the first photo opens, or `open`.
 
         Args:
-            open_session: Opens the vision graph.
+            open_tower: Opens the vision graph.
             image_size: Side of its input in pixels.
             preprocessing: The bundle's numbers.
             cache_images: Photos to remember; the least recently used goes first. One is M x H x 4 bytes, 2.6 MB at the
                 4B shape.
-            keeps_session: Whether the graph stays open between photos; if not, each photo waits until it is open.
-
-        Raises:
-            BundleError: The graph does not open.
+            keeps_tower: Whether the graph stays open between photos; if not, each photo waits until it is open.
         """
-        self._open_session = open_session
-        session = open_session()
-        self.placement = dict(session.placement)
-        """Nodes of the graph by what runs them."""
-        self._session = session if keeps_session else None
+        self._open_tower = open_tower
+        self._keeps_tower = keeps_tower
+        self._tower: Tower | None = None
+        self.placement: Mapping[str, int] = {}
+        """Nodes of the graph by what runs them; empty until it was opened."""
         self._image_size = image_size
         self._preprocessing = preprocessing
         self._cache_images = cache_images
@@ -84,6 +81,15 @@ class VisionEncoder:
         self._cache_lock = threading.Lock()
         # Held while encoding, so that a photo asked for twice at once is encoded once; a known photo need not wait.
         self._turn = threading.Lock()
+
+    def open(self) -> None:
+        """Open the graph, so that the first photo need not wait for it.
+
+        Raises:
+            BundleError: It does not open.
+        """
+        with self._turn:
+            self._opened()
 
     def encode(self, content: bytes, brake: Brake) -> ImageFeatures:
         """Return the features of one photo.
@@ -94,7 +100,8 @@ class VisionEncoder:
 
         Raises:
             ImageError: The bytes are not a picture that this box reads.
-            InferenceError: The graph fails.
+            BundleError: The graph does not open.
+            InferenceError: It fails.
             InterruptedRunError: The brake was pulled.
         """
         sha256 = hashlib.sha256(content).hexdigest()
@@ -131,12 +138,20 @@ class VisionEncoder:
             while len(self._cache) > self._cache_images:
                 self._cache.popitem(last=False)
 
+    def _opened(self) -> Tower:
+        if self._tower is not None:
+            return self._tower
+        tower = self._open_tower()
+        self.placement = dict(tower.placement)
+        if self._keeps_tower:
+            self._tower = tower
+        return tower
+
     def _encode(self, content: bytes, sha256: str, brake: Brake) -> ImageFeatures:
         started_s = time.monotonic()
         image = image_from_bytes(content)
         pixel_values, transform = pixel_values_from_image(image, self._image_size, self._preprocessing)
-        session = self._session or self._open_session()
-        values = session.run([IMAGE_FEATURES], {PIXEL_VALUES: pixel_values}, brake)[0][0]
+        values = self._opened().run([IMAGE_FEATURES], {PIXEL_VALUES: pixel_values}, brake)[0][0]
         values.flags.writeable = False
         vision_s = time.monotonic() - started_s
         logger.debug("image encoded sha256=%s vision_s=%.3f", sha256[:12], vision_s)

@@ -27,15 +27,18 @@ class Model(Protocol):
     bundle: Bundle
     context_length: int
     load_s: float
-    placement: dict[str, int]
     plan: MemoryPlan
 
     @property
-    def providers(self) -> tuple[str, ...]:
-        """Execution providers that run nodes of the decoder."""
+    def placement(self) -> dict[str, int]:
+        """Nodes by what runs them."""
 
-    def prepare_schemas(self) -> None:
-        """Read the vocabulary for JSON schemas."""
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What runs them, the one with most of them first."""
+
+    def prepare(self) -> None:
+        """Do what the first photo and the first schema would wait for."""
 
     def self_test(self) -> int:
         """Compare the model with its golden answers; returns how many there are."""
@@ -161,8 +164,8 @@ class ModelHost:
         """Have the model prove itself; one that fails is closed, and stays so."""
         self._self_test = "running"
         try:
-            # The kiosk's first question has a schema: its nurse should not wait for this.
-            model.prepare_schemas()
+            # The kiosk's first question is about a photo and has a schema: its nurse should not wait for this.
+            model.prepare()
             answers = model.self_test()
         except Exception as error:  # the edge of a thread, and whatever it is: such a model must not answer
             if isinstance(error, DermstationError):

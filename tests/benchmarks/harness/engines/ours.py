@@ -23,8 +23,9 @@ class Ours:
     def facts(self) -> dict[str, Any]:
         """Name the bundle, the runtime and the files."""
         bundle = self._model.bundle
+        openvino = f", openvino {version('openvino')}" if self._model.plan.tower == "openvino" else ""
         return {
-            "version": f"onnxruntime {version('onnxruntime')}",
+            "version": f"onnxruntime {version('onnxruntime')}{openvino}",
             "model": f"{bundle.manifest.name} {bundle.sha256[:12]}",
             "weight_bytes": weight_bytes_per_token(bundle),
             "disk_bytes": sum(record.size_bytes for record in bundle.manifest.files.values()),
@@ -33,7 +34,7 @@ class Ours:
 
     def settle(self) -> None:
         """Read the vocabulary for schemas and test itself, as the engine process does while questions wait."""
-        self._model.prepare_schemas()
+        self._model.prepare()
         self._model.self_test()
 
     def encode(self, photo: bytes) -> None:
