@@ -93,9 +93,6 @@ class OpenVinoTower:
         Raises:
             BundleError: OpenVINO refuses it.
         """
-        core = _library().Core()
-        # Nearly all weights are copied, and the file would stay mapped: a third copy of each in memory.
-        core.set_property({"ENABLE_MMAP": False})
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -103,13 +100,16 @@ class OpenVinoTower:
             "INFERENCE_PRECISION_HINT": "bf16" if multiplies_bfloat16() else "f32",
         }
         try:
+            core = _library().Core()
+            # Nearly all weights are copied, and the file would stay mapped: a third copy of each in memory.
+            core.set_property({"ENABLE_MMAP": False})
             model = core.read_model(path)
             # A free batch size is compiled for all sizes: its memory grew by 30 MB a photo.
             model.reshape({PIXEL_VALUES: [1, 3, image_size, image_size]})
             self._model = core.compile_model(model, _DEVICE, settings)
             self.placement = {OPENVINO: _operations(self._model)}
             """Operations, all on the processor."""
-        except (RuntimeError, ValueError) as error:
+        except (ImportError, RuntimeError, ValueError) as error:
             raise BundleError(f"OpenVINO cannot open {path}: {_reason(error)}.") from error
         logger.debug("tower opened placement=%s settings=%s", self.placement, settings)
 

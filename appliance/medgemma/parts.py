@@ -131,11 +131,6 @@ def _check_files(bundle: Bundle, names: Iterable[str]) -> None:
         check_file(bundle, name)
 
 
-def _after(check: "Future[None]", opens: Callable[[], Tokenizer]) -> Tokenizer:
-    check.result()
-    return opens()
-
-
 def _open_decoder(
     bundle: Bundle, compute: Compute, weights: MappedWeights | None, plan: MemoryPlan, settings: Settings
 ) -> Decoder:
