@@ -98,7 +98,7 @@ def _bundle(config: Config) -> tuple[Check, int]:
     warned = f"; {bundle.manifest.warning}" if bundle.manifest.warning else ""
     try:
         towers = tower_runtimes(config.engine.provider, bundle.manifest)
-    except BundleError:  # the check of photos says why
-        towers = ("onnxruntime",)
+    except BundleError as error:
+        return problem("Model", str(error), "Set engine.provider to auto; until then there are no answers."), 0
     plan = plan_memory(bundle.manifest, None, context_length=config.engine.context_length, towers=towers)
     return ok("Model", f"{bundle.manifest.name}, {size_bytes / 1e6:.0f} MB, whole{warned}"), plan.peak_bytes

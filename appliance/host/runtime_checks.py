@@ -116,6 +116,8 @@ def check_openvino(version: str | None, wanted: Provider, multiplies_bfloat16: C
         wanted: The setting `engine.provider`.
         multiplies_bfloat16: Whether this processor does, asked only where OpenVINO is installed.
     """
+    if wanted == "cpu":
+        return ok(PHOTOS, "by ONNX Runtime, as the settings ask")
     if version is None:
         if wanted == "openvino":
             action = "Install it: pip install 'dermstation[openvino]', or set engine.provider to auto."
@@ -125,7 +127,8 @@ def check_openvino(version: str | None, wanted: Provider, multiplies_bfloat16: C
         )
     if multiplies_bfloat16():
         return ok(PHOTOS, f"OpenVINO {version} can look at them for a large model: this processor multiplies bfloat16")
-    return ok(PHOTOS, f"by ONNX Runtime; OpenVINO {version} finds no bfloat16 in this processor")
+    by = "OpenVINO in float32, as the settings ask" if wanted == "openvino" else "ONNX Runtime"
+    return ok(PHOTOS, f"by {by}; OpenVINO {version} finds no bfloat16 in this processor")
 
 
 def _plain(provider: str) -> str:
