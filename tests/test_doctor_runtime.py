@@ -143,7 +143,13 @@ def test_a_broken_runtime_is_a_problem_not_a_crash(
         (None, "openvino", False, "problem", "the settings ask for OpenVINO, which is not installed"),
         ("2026.4.1", "auto", True, "ok", "OpenVINO 2026.4.1 can look at them for a large model"),
         ("2026.4.1", "auto", False, "ok", "by ONNX Runtime; OpenVINO 2026.4.1 finds no bfloat16"),
-        ("2026.4.1", "openvino", False, "ok", "by OpenVINO in float32, as the settings ask; OpenVINO 2026.4.1 finds no"),
+        (
+            "2026.4.1",
+            "openvino",
+            False,
+            "ok",
+            "by OpenVINO in float32, as the settings ask; OpenVINO 2026.4.1 finds no",
+        ),
         ("2026.4.1", "cpu", True, "ok", "by ONNX Runtime, as the settings ask"),
     ],
 )

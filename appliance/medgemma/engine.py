@@ -130,8 +130,9 @@ class MedGemma:
         return self._parts.encode_image(content, Brake())
 
     def prepare(self) -> None:
-        """Do now what the first photo and the first schema would wait for: 1.2 s at MedGemma 1.5 4B's shape,
-        3.4 to 4.2 where OpenVINO runs the tower.
+        """Do now what the first photo and the first schema would wait for.
+
+        At MedGemma 1.5 4B's shape that is 1.2 to 1.4 s, and 3.4 to 4.2 where OpenVINO runs the tower.
 
         Raises:
             BundleError: The vision tower does not open.
