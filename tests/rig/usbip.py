@@ -73,16 +73,24 @@ class Cable:
 
     connection: socket.socket
     _waiting: dict[int, deque[tuple[int, int]]] = field(default_factory=dict)
+    _in_hand: set[int] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _sending: threading.Lock = field(default_factory=threading.Lock)
     is_cut: bool = False
 
     def next_transfer(self, endpoint: int, timeout_s: float) -> tuple[int, int] | None:
-        """Take the oldest waiting transfer of an IN endpoint: its sequence number and the bytes it has room for."""
+        """Take the oldest waiting transfer of an IN endpoint: its sequence number and the bytes it has room for.
+
+        Who takes one completes it at once, or cuts the cable.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self.is_cut or self._waiting.get(endpoint), timeout_s)
             waiting = self._waiting.get(endpoint)
-            return waiting.popleft() if waiting and not self.is_cut else None
+            if not waiting or self.is_cut:
+                return None
+            transfer = waiting.popleft()
+            self._in_hand.add(transfer[0])
+            return transfer
 
     def complete(self, sequence: int, data: bytes = b"", *, status: int = 0, length: int | None = None) -> None:
         """Answer a transfer; `length` is what was taken of an OUT transfer.
@@ -94,6 +102,9 @@ class Cable:
         answer = struct.pack(">iiiii8x", status, len(data) if length is None else length, 0, 0, 0)
         with self._sending:
             self.connection.sendall(header + answer + data)
+        with self._changed:
+            self._in_hand.discard(sequence)
+            self._changed.notify_all()
 
     def cut(self) -> None:
         """Pull the plug."""
@@ -110,8 +121,13 @@ class Cable:
             self._changed.notify_all()
 
     def unlink(self, sequence: int, unlinked: int) -> None:
-        """Drop a waiting transfer, as the guest asks, and say whether it was still waiting."""
+        """Drop a waiting transfer, as the guest asks, and say whether it was still waiting.
+
+        One that the device has in hand is completed first: to Linux an unlinked transfer that is completed afterwards
+        is a broken connection, and it unplugs the device (`vhci_recv_ret_submit`, drivers/usb/usbip/vhci_rx.c).
+        """
         with self._changed:
+            self._changed.wait_for(lambda: self.is_cut or unlinked not in self._in_hand)
             found = False
             for waiting in self._waiting.values():
                 for transfer in [entry for entry in waiting if entry[0] == unlinked]:
