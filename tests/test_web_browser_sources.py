@@ -1,4 +1,4 @@
-"""What the kiosk's pages and scripts may not contain, read from their sources; no browser needed."""
+"""What the pages and scripts of kiosk and LAN may not contain, read from their sources; no browser needed."""
 
 import re
 from pathlib import Path
@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 
 WEB = Path(__file__).parents[1] / "web"
-TEMPLATES = sorted((WEB / "templates" / "kiosk").glob("*.html"))
-SCRIPTS = sorted((WEB / "static" / "kiosk").glob("*.js"))
-SHEETS = sorted((WEB / "static" / "kiosk").glob("*.css"))
+TEMPLATES = sorted((WEB / "templates").rglob("*.html"))
+SCRIPTS = sorted((WEB / "static").rglob("*.js"))
+SHEETS = sorted((WEB / "static").rglob("*.css"))
 MARKUP_FROM_TEXT = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser")
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)")
 ELSEWHERE = re.compile(r"(https?:)?//(?!\s)[\w.-]+\.[a-z]")
 
 
 def names(paths: list[Path]) -> list[str]:
-    return [path.name for path in paths]
+    return [str(path.relative_to(WEB)) for path in paths]
 
 
 def test_there_is_something_to_read() -> None:
-    assert len(TEMPLATES) >= 5
-    assert len(SCRIPTS) >= 5
-    assert len(SHEETS) >= 5
+    assert len(TEMPLATES) >= 50
+    assert len(SCRIPTS) >= 40
+    assert len(SHEETS) >= 10
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=names(SCRIPTS))
@@ -32,6 +32,12 @@ def test_script_never_makes_markup_from_text(path: Path) -> None:
 @pytest.mark.parametrize("path", TEMPLATES, ids=names(TEMPLATES))
 def test_template_has_nothing_inline(path: Path) -> None:
     assert [match[0] for match in INLINE.finditer(path.read_text())] == []
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=names(TEMPLATES))
+def test_page_is_seen_only_once_its_scripts_listen(path: Path) -> None:
+    modules = re.findall(r'<script type="module"[^>]*>', path.read_text())
+    assert [tag for tag in modules if 'blocking="render"' not in tag] == []
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=names(TEMPLATES))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kiosk_browser import CHROMIUM, SIZES, Screen, screen
 from kiosk_records import LEAD_PIN, KeptKiosk, kept_kiosk, sign_in
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from scripted_engine import RunningEngine, ScriptedModel
 from test_web_browser_screens import MISFITS, PRIMARY_PX, TOUCH_PX
 
@@ -23,6 +23,7 @@ UNDER_THE_BAR = """() => {
   const parts = [...document.querySelectorAll("main *")].filter((part) => part.checkVisibility());
   return parts.filter((part) => part.getBoundingClientRect().bottom > bar + 1).map((part) => part.textContent.trim());
 }"""
+LATE_MS = 500
 THEMES = {"1280x800": "day", "800x480": "dim"}
 
 
@@ -121,6 +122,29 @@ def close_visit(shown: Screen) -> None:
     fits(shown, "close")
     shown.page.locator("dialog[open] .is-primary").tap()
     expect(shown.page.get_by_role("button", name="New photo")).to_be_visible()
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "control"])
+def test_touch_of_a_button_whose_script_comes_late_is_not_lost(shown: Screen, is_held: bool) -> None:
+    sign_in(shown)
+    page = shown.page
+
+    def without_holding(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace(' blocking="render"', ""))
+
+    if not is_held:
+        page.route("**/patients", without_holding)
+    slow = {"offline": False, "latency": LATE_MS, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slow)
+    page.goto(f"{shown.url}/patients", wait_until="commit")
+    page.locator("#find").wait_for(state="attached")
+    place = page.locator("#find").bounding_box()
+    assert place is not None
+    page.touchscreen.tap(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(LATE_MS)
+    assert page.locator("#typing").is_visible() == is_held
 
 
 def test_nurse_finds_the_patient_and_the_earlier_photo_again(shown: Screen, kiosk: KeptKiosk) -> None:
