@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from appliance.medgemma import bundle as names
 from appliance.medgemma.bundle import Bundle
+from appliance.medgemma.kv_cache import CacheValues
 
 HIDDEN: Final = np.float32(-1e30)
 """Added to a score to hide a key: far below any score, far above overflow."""
@@ -80,12 +81,11 @@ class BundleSession:
         self._embedding = self._session("embedding")
         self._decoder = self._session("decoder")
         self._inputs = {one.name for one in self._decoder.get_inputs()}
+        self._cache_type: type[np.int8 | np.float32] = getattr(np, bundle.manifest.precision.cache)
         self._is_coarse = names.COARSE_LOGITS in {one.name for one in self._decoder.get_outputs()}
-        self.may_be_causal = True
-        """Whether runs of text take the faster way through attention; the masks say the same."""
         self.coarse_error = 0.0
         """How far the head's coarse logits were off at most, where it has such: relative root mean square of a run."""
-        self._caches: dict[str, Floats] = {}
+        self._caches: dict[str, CacheValues] = {}
 
     def image_features(self, pixel_values: Floats) -> Floats:
         """Encode images, one at a time: float32 [N, mm_tokens_per_image, hidden_size]."""
@@ -120,7 +120,9 @@ class BundleSession:
         shape = (1, text.num_key_value_heads, capacity, text.head_dim)
         parts: tuple[Literal["key"], Literal["value"]] = ("key", "value")
         layers = range(text.num_hidden_layers)
-        self._caches = {names.past_name(layer, part): np.zeros(shape, np.float32) for layer in layers for part in parts}
+        self._caches = {
+            names.past_name(layer, part): np.zeros(shape, self._cache_type) for layer in layers for part in parts
+        }
         results, start = [], 0
         for end in chunk_ends(blocks, chunk):
             indices = [position - start for position in wanted if start <= position < end]
@@ -132,12 +134,10 @@ class BundleSession:
     def step(self, embeds: Floats, blocks: NDArray[np.int64], indices: Sequence[int]) -> tuple[Floats, Floats]:
         """Run some tokens after those in the cache; returns hidden states and logits at `indices` of this run."""
         total, count = len(blocks), embeds.shape[1]
-        is_causal = self.may_be_causal and not blocks[total - count :].any()
         full, sliding = attention_biases(blocks, total - count, self.spec.text.sliding_window)
         feed: dict[str, NDArray[Any]] = {
             names.INPUTS_EMBEDS: np.ascontiguousarray(embeds),
             names.POSITION_IDS: np.arange(total - count, total, dtype=np.int64)[None],
-            names.IS_CAUSAL: np.array(is_causal),
             names.ATTENTION_BIAS: full,
             names.ATTENTION_BIAS_SLIDING: sliding,
             # Whole caches for sliding layers too: what a window leaves out is up to the mask alone here.
@@ -154,7 +154,7 @@ class BundleSession:
         for name, cache in self._caches.items():
             present = name.replace("past_key_values.", "present.")
             for bind, end in ((binding.bind_input, name), (binding.bind_output, present)):
-                bind(end, "cpu", 0, np.float32, cache.shape, cache.ctypes.data)
+                bind(end, "cpu", 0, self._cache_type, cache.shape, cache.ctypes.data)
         logits_name = names.COARSE_LOGITS if self._is_coarse else names.LOGITS
         for name in (names.HIDDEN_STATES, logits_name):
             binding.bind_output(name, "cpu")

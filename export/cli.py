@@ -72,6 +72,7 @@ class _Bar:
     type=click.Choice(["int8", "float16", "float32"]),
     help="Matrices of the vision tower, in place of the recipe's.",
 )
+@click.option("--cache", type=click.Choice(["int8", "float32"]), help="Keys and values, in place of the recipe's.")
 @click.option("--name", help="Name of the bundle; the checkpoint's own by default.")
 @click.option("--licence", help="Licence of the weights, if the checkpoint does not say: an SPDX id or a name.")
 @click.option("--warning", help="Sentence that every screen shows beside the model's text.")

@@ -1,8 +1,7 @@
 """`decoder.onnx`: embeddings, positions, masks and caches become logits. One function a module of the reference.
 
-What a run may see depends on it: text sees what came before, an image also the rest of itself. A run of text is causal;
-for any other the runtime makes additive biases, and the attention itself hides nothing (`causal=0`). Residual stream,
-norms and softmax are float32.
+What a run may see is told by two additive biases: text sees what came before, an image also the rest of itself. The
+attention itself hides nothing (`causal=0`). Residual stream, norms and softmax are float32.
 Source: transformers 5.23 `modeling_gemma3.py`; ONNX Runtime `docs/ContribOperators.md`.
 """
 
@@ -13,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.medgemma import bundle
-from appliance.medgemma.spec import LayerType, TextSpec
+from appliance.medgemma.spec import CachePrecision, LayerType, TextSpec
+from export.cache_scales import key_scales, value_scales
 from export.checkpoint import Checkpoint
 from export.external_data import ExternalDataFile
-from export.graph_builder import BOOL, FLOAT, INT32, INT64, MICROSOFT, GraphBuilder
+from export.graph_builder import FLOAT, INT8, INT32, INT64, MICROSOFT, GraphBuilder
 from export.matrix import MatrixPrecision, StoredMatrix, add_linear, store_matrix
+from export.safetensors_file import StoredTensor
 from export.table import EmbeddingTable, add_coarse_head
 
 _LENGTHS_AND_BIAS: Final[dict[LayerType, tuple[str, str, str]]] = {
@@ -35,7 +36,12 @@ PrecisionOf = Callable[[str], MatrixPrecision]
 
 
 def build_decoder(
-    spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, head: EmbeddingTable, precision_of: PrecisionOf
+    spec: TextSpec,
+    checkpoint: Checkpoint,
+    data: ExternalDataFile,
+    head: EmbeddingTable,
+    precision_of: PrecisionOf,
+    cache: CachePrecision,
 ) -> GraphBuilder:
     """Build the graph and write its matrices.
 
@@ -45,8 +51,9 @@ def build_decoder(
         data: The graph's own external-data file.
         head: The table that turns hidden states into logits, tied or not.
         precision_of: Tells the precision of each of the layers' matrices.
+        cache: Precision of keys and values.
     """
-    return _Decoder(spec, checkpoint, data, precision_of).build(head)
+    return _Decoder(spec, checkpoint, data, precision_of, cache).build(head)
 
 
 def inverse_frequencies(theta: float, head_dim: int, factor: float) -> NDArray[np.float32]:
@@ -63,12 +70,18 @@ class _Decoder:
     """What all layers share while the graph is built."""
 
     def __init__(
-        self, spec: TextSpec, checkpoint: Checkpoint, data: ExternalDataFile, precision_of: PrecisionOf
+        self,
+        spec: TextSpec,
+        checkpoint: Checkpoint,
+        data: ExternalDataFile,
+        precision_of: PrecisionOf,
+        cache: CachePrecision,
     ) -> None:
         self.spec = spec
         self.checkpoint = checkpoint
         self.data = data
         self.precision_of = precision_of
+        self.cache_type = {"int8": INT8, "float32": FLOAT}[cache]
         self.builder = GraphBuilder("decoder")
         self.rotary: dict[LayerType, tuple[str, str]] = {}
 
@@ -85,7 +98,7 @@ class _Decoder:
         builder.output(bundle.HIDDEN_STATES, FLOAT, [1, "K", hidden])
         for layer in range(self.spec.num_hidden_layers):
             for name in (bundle.present_name(layer, "key"), bundle.present_name(layer, "value")):
-                builder.output(name, FLOAT, self._cache_shape(layer))
+                builder.output(name, self.cache_type, self._cache_shape(layer))
         return builder
 
     def _head(self, head: EmbeddingTable) -> None:
@@ -111,11 +124,10 @@ class _Decoder:
                 builder.input(bias, FLOAT, [1, 1, "T", length])
                 builder.input(seqlens_k, INT32, [1])
                 builder.input(total_sequence_length, INT32, [])
-        builder.input(bundle.IS_CAUSAL, BOOL, [])
         builder.input(bundle.LOGITS_INDICES, INT64, ["K"])
         for layer in range(self.spec.num_hidden_layers):
-            builder.input(bundle.past_name(layer, "key"), FLOAT, self._cache_shape(layer))
-            builder.input(bundle.past_name(layer, "value"), FLOAT, self._cache_shape(layer))
+            for name in (bundle.past_name(layer, "key"), bundle.past_name(layer, "value")):
+                builder.input(name, self.cache_type, self._cache_shape(layer))
 
     def _layer(self, layer: int, residual: str, normed: str) -> tuple[str, str]:
         """Add one layer; takes and returns the residual stream and its norm for what comes next."""
@@ -152,7 +164,7 @@ class _Decoder:
         return self._attend(layer, [query, key, values])
 
     def _attend(self, layer: int, packed: Sequence[str]) -> str:
-        """Add the attention over the cache: causal where the run allows it, which is faster, else by the bias.
+        """Add the attention over the cache, which takes the run's keys and values in.
 
         Args:
             layer: Its number.
@@ -163,26 +175,33 @@ class _Decoder:
         seqlens_k, total_sequence_length, bias = _LENGTHS_AND_BIAS[layer_type]
         parts: tuple[Literal["key"], Literal["value"]] = ("key", "value")
         inputs = [*packed, *(bundle.past_name(layer, part) for part in parts), seqlens_k, total_sequence_length]
+        inputs += ["", "", "", bias]  # no rotation of its own
         attributes: dict[str, Any] = {
+            "causal": 0,
             "num_heads": spec.num_attention_heads,
             "kv_num_heads": spec.num_key_value_heads,
             "scale": float(spec.query_pre_attn_scalar**-0.5),
         }
-        window = spec.sliding_window if layer_type == "sliding_attention" else -1
-        causal = builder.alternative(
-            "GroupQueryAttention", f"{path}/causal", inputs, 3, domain=MICROSOFT, local_window_size=window, **attributes
-        )
-        by_bias = builder.alternative(
-            "GroupQueryAttention",
-            f"{path}/by_bias",
-            [*inputs, "", "", "", bias],
-            3,
-            domain=MICROSOFT,
-            causal=0,
-            **attributes,
-        )
+        scales = self._cache_scales(layer)
+        if scales:
+            attributes |= {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
         outputs = [path, *(bundle.present_name(layer, part) for part in parts)]
-        return builder.choice(path, bundle.IS_CAUSAL, (causal, by_bias), outputs)[0]
+        builder.nodes("GroupQueryAttention", path, [*inputs, *scales], outputs, domain=MICROSOFT, **attributes)
+        return path
+
+    def _cache_scales(self, layer: int) -> list[str]:
+        """Add what one step of an integer is worth in the cache; returns the inputs after the bias."""
+        if self.cache_type == FLOAT:
+            return []
+        path, heads = f"layers.{layer}", self.spec.num_key_value_heads
+        key_norm, norm, matrix = (
+            self._tensor(f"{path}.{name}").uncounted()
+            for name in ("self_attn.k_norm", "input_layernorm", "self_attn.v_proj")
+        )
+        keys = key_scales(_norm_values(key_norm), heads)
+        values = value_scales(matrix, _norm_values(norm), heads)
+        parts = (("key", keys), ("value", values))
+        return ["", *(self.builder.constant(f"{path}.self_attn.{part}.scales", scales) for part, scales in parts)]
 
     def _rotate(self, norm: str, value: str, width: int, layer_type: LayerType) -> str:
         """Add the norm of each head and its rotary embedding: float32 [1, T, width], both ways."""
@@ -227,15 +246,16 @@ class _Decoder:
     def _matrix(self, name: str, parts: list[str], value: str) -> str:
         """Add one linear layer made of one or more of the checkpoint's matrices that read the same input."""
         module = name.rpartition(".")[0]
-        tensors = [self.checkpoint.tensor(f"language_model.{module}.{part}.weight") for part in parts]
+        tensors = [self._tensor(f"{module}.{part}") for part in parts]
         return add_linear(
             self.builder, f"/{name}", value, store_matrix(self.data, name, tensors, self.precision_of(name))
         )
 
+    def _tensor(self, name: str) -> StoredTensor:
+        return self.checkpoint.tensor(f"language_model.{name}.weight")
+
     def _norm_weight(self, name: str) -> str:
-        """Add the weight of an RMSNorm, which the checkpoint stores less one: float32 [width]."""
-        weight = self.checkpoint.tensor(f"language_model.{name}.weight").read()
-        return self.builder.constant(f"{name}.weight", np.float32(1) + weight)
+        return self.builder.constant(f"{name}.weight", _norm_values(self._tensor(name)))
 
     def _norm(self, name: str, value: str) -> str:
         inputs = [value, self._norm_weight(name)]
@@ -254,3 +274,8 @@ class _Decoder:
             epsilon=self.spec.rms_norm_eps,
         )
         return normed, total
+
+
+def _norm_values(tensor: StoredTensor) -> NDArray[np.float32]:
+    """Return the weight of an RMSNorm, which the checkpoint stores less one: float32 [width]."""
+    return np.float32(1) + tensor.read()

@@ -21,7 +21,7 @@ from appliance.medgemma.bundle import (
     manifest_to_json,
 )
 from appliance.medgemma.file_record import FileRecord, file_record
-from appliance.medgemma.spec import GemmaSpec
+from appliance.medgemma.spec import CachePrecision, GemmaSpec
 from export.chat_template import read_chat_template
 from export.checkpoint import EMBEDDING, HEAD, Checkpoint, CheckpointFolder, open_checkpoint
 from export.configuration import is_multimodal, read_configuration, text_spec, vision_spec
@@ -86,6 +86,8 @@ class ExportOptions:
     """In place of the recipe's."""
     vision: Literal["int8", "float16", "float32"] | None = None
     """In place of the recipe's."""
+    cache: CachePrecision | None = None
+    """In place of the recipe's; a decoder in float32 has such a cache by itself."""
     name: str | None = None
     """Of the bundle; the checkpoint's own otherwise."""
     licence: str | None = None
@@ -178,13 +180,15 @@ def _plan(source: CheckpointFolder, checkpoint: Checkpoint, options: ExportOptio
 def _precision(options: ExportOptions, *, multimodal: bool) -> Precision:
     """Put the recipe and what overrules it together."""
     recipe = RECIPES[options.recipe]
-    chosen = (options.decoder, options.embedding, options.vision)
+    chosen = (options.decoder, options.embedding, options.vision, options.cache)
+    cache: CachePrecision = "float32" if options.decoder == "float32" else recipe.cache
     return Precision(
         decoder=options.decoder or recipe.decoder,
         embedding=options.embedding or recipe.embedding,
         vision=(options.vision or recipe.vision) if multimodal else None,
-        recipe=options.recipe if chosen == (None, None, None) else None,
+        recipe=options.recipe if chosen == (None,) * len(chosen) else None,
         decoder_int8=recipe.decoder_int8 if options.decoder is None else (),
+        cache=options.cache or cache,
     )
 
 
@@ -212,6 +216,7 @@ def _write_graphs(manifest: Manifest, checkpoint: Checkpoint, output: _Output) -
             data,
             head,
             lambda matrix: decoder_precision(matrix, precision.decoder, precision.decoder_int8),
+            precision.cache,
         )
     output.files[data.path.name] = data.record
     decoder.save(output.folder / manifest.graphs["decoder"])

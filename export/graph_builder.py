@@ -18,9 +18,9 @@ from export.external_data import StoredValue, storage_error
 MICROSOFT: Final = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
 FLOAT: Final = onnx.TensorProto.FLOAT
+INT8: Final = onnx.TensorProto.INT8
 INT64: Final = onnx.TensorProto.INT64
 INT32: Final = onnx.TensorProto.INT32
-BOOL: Final = onnx.TensorProto.BOOL
 _OPSET: Final = 21
 _IR_VERSION: Final = 10
 """What opset 21 came with; newer ones gain nothing here and shut out older runtimes."""
@@ -65,31 +65,6 @@ class GraphBuilder:
         node = onnx.helper.make_node(op_type, inputs, outputs, name=name, domain=domain, **attributes)
         self._nodes.append(node)
         return outputs
-
-    def choice(
-        self, name: str, condition: str, nodes: tuple[onnx.NodeProto, onnx.NodeProto], outputs: Sequence[str]
-    ) -> Sequence[str]:
-        """Add a node that is one of two, decided run by run.
-
-        Args:
-            name: Of the choice.
-            condition: A bool []; true for the first.
-            nodes: From `alternative`; their outputs are float32, in the order of `outputs`.
-            outputs: Names of what comes out of either.
-        """
-        branches = {}
-        for key, node in zip(("then_branch", "else_branch"), nodes, strict=True):
-            values = [onnx.helper.make_tensor_value_info(value, FLOAT, None) for value in node.output]
-            branches[key] = onnx.helper.make_graph([node], f"{name}/{key}", [], values)
-        return self.nodes("If", name, [condition], outputs, **branches)
-
-    @staticmethod
-    def alternative(
-        op_type: str, name: str, inputs: Sequence[str], outputs: int, *, domain: str = "", **attributes: Any
-    ) -> onnx.NodeProto:
-        """Make a node for `choice`; it may read every value of the graph."""
-        names = [f"{name}/{number}" for number in range(outputs)]
-        return onnx.helper.make_node(op_type, inputs, names, name=name, domain=domain, **attributes)
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Add a small constant inside the graph file, once; the same name must mean the same value."""

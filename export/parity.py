@@ -205,9 +205,7 @@ def _compare(
     expected_hidden, expected = reference.forward(ids, blocks > 0, pixel_values, wanted)
     capacity = count + _GREEDY_TOKENS
     chunk = max(session.spec.text.sliding_window // 2, 5)
-    session.may_be_causal = False  # by masks alone once, and then as the runtime does
     _, chunked = session.prefill(embeds, blocks, wanted, chunk=chunk, capacity=capacity)
-    session.may_be_causal = True
     hidden, logits = session.prefill(embeds, blocks, wanted, chunk=count, capacity=capacity)
     expected_tokens = reference.generate(ids, blocks > 0, pixel_values, _GREEDY_TOKENS)
     tokens = _greedy(session, blocks, logits[-1])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
+from appliance.medgemma.spec import CachePrecision
 from export.matrix import MatrixPrecision
 
 _ATTENTION: Final = ("layers.*.self_attn.*",)
@@ -23,6 +24,7 @@ class Recipe:
     vision: Literal["int8", "float16", "float32"] = "int8"
     decoder_int8: tuple[str, ...] = ()
     """Shell patterns of matrix names, such as `layers.0.*`, that keep 8 bits in an int4 decoder."""
+    cache: CachePrecision = "int8"
 
 
 RECIPES: Final[dict[str, Recipe]] = {

@@ -397,7 +397,7 @@ def scripted_bundle(name: str, *, takes_images: bool = True) -> Bundle:
         exporter="tests",
         source=Source(checkpoint="scripted", revision=None, files={}),
         architecture=GemmaSpec(text=TEXT, tokens=tokens, vision=VISION if takes_images else None),
-        precision=Precision(decoder="int4", embedding="int8", vision="float32" if takes_images else None),
+        precision=Precision(decoder="int4", embedding="int8", vision="float32" if takes_images else None, cache="int8"),
         preprocessing=Preprocessing(image_mean=(0.5,) * 3, image_std=(0.5,) * 3, rescale_factor=1 / 255),
         chat_template="",
         licence=Licence(name="none", notice_file="NOTICE", modification_statement="none"),

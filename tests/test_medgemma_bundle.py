@@ -75,6 +75,12 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
     "unknown key": (lambda bundle: edit(bundle, lambda m: m.update(more=1)), "not a bundle description"),
     "missing key": (lambda bundle: edit(bundle, lambda m: m.pop("licence")), "not a bundle description"),
     "other format": (lambda bundle: edit(bundle, lambda m: m.update(schema_version=99)), "format 99"),
+    # Said before anything that such a format lacks.
+    "older format": (
+        lambda bundle: edit(bundle, lambda m: (m.update(schema_version=3), m["precision"].pop("cache"))),
+        "format 3; this version reads 4: export it again",
+    ),
+    "no format": (lambda bundle: edit(bundle, lambda m: m.pop("schema_version")), "not a bundle description"),
     "unlisted graph": (
         lambda bundle: edit(bundle, lambda m: m["graphs"].update(decoder="/etc/passwd")),
         "does not list it",

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from medgemma_bundles import Exported, export_random, png, random_shape, take, user
+from medgemma_bundles import FLOAT32, Exported, export_random, png, random_shape, take, user
 from tiny_shapes import TEXT
 
 from appliance.assessment import ASSESSMENT_SCHEMA
@@ -18,15 +19,15 @@ from appliance.medgemma.generation import Generation, GenerationOptions, Message
 from appliance.medgemma.kv_cache import KvCache, KvSnapshot, cache_bytes, sliding_length
 from appliance.medgemma.prefixes import PrefixStore, common_length, prompt_keys
 from appliance.medgemma.prompt import Prompt
-from appliance.medgemma.spec import LayerType
+from appliance.medgemma.spec import CachePrecision, LayerType
 
 SHAPE: dict[str, Any] = {"layers": 4, "sliding_window": 7, "sliding_window_pattern": 2}
 IMAGE_TOKENS = 16
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_random(tmp_path_factory.mktemp("random"), **SHAPE)
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_random(tmp_path_factory.mktemp("random"), options=replace(FLOAT32, cache=request.param), **SHAPE)
 
 
 @pytest.fixture
@@ -94,7 +95,8 @@ def test_random_conversations_answer_as_a_fresh_model_does(seed: int, tmp_path: 
     rng = np.random.default_rng(seed)
     shape = random_shape(rng)
     logging.getLogger(__name__).info("seed=%s: %s", seed, shape)
-    exported = export_random(tmp_path, seed=seed, **shape)
+    precision: CachePrecision = "int8" if rng.random() < 0.5 else "float32"
+    exported = export_random(tmp_path, seed=seed, options=replace(FLOAT32, cache=precision), **shape)
     texts = ["What do you see?", "Is it even? " * 12, "x", "Is the border regular?"]
     messages = [
         user(*(png(int(image)) for image in rng.integers(1, 3, rng.integers(0, 3))), str(rng.choice(texts)))
@@ -195,7 +197,7 @@ def test_keys_tell_photos_apart_and_nothing_else() -> None:
 def test_sliding_layers_keep_what_their_window_needs() -> None:
     layer_types: tuple[LayerType, ...] = ("full_attention", "sliding_attention")
     text = msgspec.structs.replace(TEXT, num_hidden_layers=2, layer_types=layer_types, sliding_window=4)
-    cache = KvCache(text, 100, 3, "cpu")
+    cache = KvCache(text, 100, 3, "cpu", "float32")
     assert cache.sliding_length == sliding_length(4, 100, 3, "cpu") == 11
     for position in range(40):
         cache.make_room(1)
@@ -205,7 +207,7 @@ def test_sliding_layers_keep_what_their_window_needs() -> None:
     assert not cache.can_rewind(cache.sliding_start + 2)
     assert cache.can_rewind(cache.sliding_start + 3)
     assert cache.copy(5) is None
-    assert cache_bytes(text, 100, 11) == 64 * (100 + 11)
+    assert cache_bytes(text, 100, 11, "float32") == 64 * (100 + 11) == 4 * cache_bytes(text, 100, 11, "int8")
 
 
 def snapshot(length: int) -> KvSnapshot:

@@ -179,11 +179,3 @@ def test_a_table_that_ends_too_early_is_a_sentence(exported: Exported, tmp_path:
         (tmp_path / file).write_bytes(b"")
     with pytest.raises(InferenceError, match="ends too early"):
         HalvedTable(tmp_path, record, 64).rows(np.array([1]))
-
-
-def test_a_bundle_of_the_format_before_is_still_read(exported: Exported, tmp_path: Path) -> None:
-    plain = export_random(tmp_path, options=ExportOptions(embedding="float32", licence="CC0-1.0"), vocab_size=700)
-    manifest = plain.bundle / "bundle.json"
-    manifest.write_text(manifest.read_text().replace('"schema_version": 3', '"schema_version": 2'))
-    with MedGemma.load(plain.bundle, RuntimeOptions(threads=1)) as model:
-        assert take(model.generate([user("?")], GenerationOptions(max_tokens=2)))[1].token_ids

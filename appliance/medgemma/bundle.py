@@ -14,11 +14,9 @@ import msgspec
 
 from appliance.errors import BundleError
 from appliance.medgemma.file_record import FileRecord, check_record
-from appliance.medgemma.spec import GemmaSpec
+from appliance.medgemma.spec import CachePrecision, GemmaSpec
 
-SCHEMA_VERSION: Final = 3
-_READABLE_VERSIONS: Final = (2, SCHEMA_VERSION)
-"""Format 2 has exact logits, and biases in every run."""
+SCHEMA_VERSION: Final = 4
 MANIFEST_NAME: Final = "bundle.json"
 MANIFEST_MAX_BYTES: Final = 4 << 20
 
@@ -40,9 +38,6 @@ ATTENTION_BIAS: Final = "attention_bias"
 ATTENTION_BIAS_SLIDING: Final = "attention_bias_sliding"
 """float32 [1, 1, T, R], the same for sliding layers, which may hold only the last R of the S tokens; like the next two
 of this name, not an input where the checkpoint has no such layers."""
-IS_CAUSAL: Final = "is_causal"
-"""bool [] (a scalar, on the CPU): no token of this run may see one after itself, so none of them is an image's. Then
-the biases are not read, and may be of any size; not an input of bundles of format 2."""
 SEQLENS_K: Final = "seqlens_k"
 """int32 [1], S - 1."""
 SEQLENS_K_SLIDING: Final = "seqlens_k_sliding"
@@ -63,7 +58,7 @@ HIDDEN_STATES: Final = "hidden_states"
 
 
 def past_name(layer: int, part: Literal["key", "value"]) -> str:
-    """Name the cache input of a layer: float32 [1, num_key_value_heads, C, head_dim], W for C in a sliding layer."""
+    """Name the cache input of a layer: [1, num_key_value_heads, C, head_dim], W for C in a sliding one."""
     return f"past_key_values.{layer}.{part}"
 
 
@@ -92,6 +87,8 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Name of the exporter's recipe; `None` for a choice part by part."""
     decoder_int8: tuple[str, ...] = ()
     """Matrices of an int4 decoder that have 8 bits all the same: shell patterns of names such as `layers.0.*`."""
+    cache: CachePrecision
+    """Of keys and values. In int8 the decoder holds a scale for each channel, and quantises what a run appends."""
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -235,12 +232,14 @@ def read_bundle(path: Path) -> Bundle:
     """
     content = _read_manifest(path)
     try:
+        found = msgspec.json.decode(content, type=dict[str, Any]).get("schema_version", SCHEMA_VERSION)
+        if found != SCHEMA_VERSION:
+            raise BundleError(
+                f"The bundle {path} has format {found}; this version reads {SCHEMA_VERSION}: export it again."
+            )
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path / MANIFEST_NAME} is not a bundle description: {error}.") from error
-    if manifest.schema_version not in _READABLE_VERSIONS:
-        readable = " and ".join(map(str, _READABLE_VERSIONS))
-        raise BundleError(f"The bundle {path} has format {manifest.schema_version}; this version reads {readable}.")
     _check_references(path, manifest)
     _check_names(path, manifest)
     return Bundle(path=path, manifest=manifest, sha256=hashlib.sha256(content).hexdigest())

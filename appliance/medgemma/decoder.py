@@ -5,7 +5,7 @@ begin with alike is read once: the photo of one question is still there for the 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from appliance.medgemma.bundle import (
     HIDDEN_STATES,
     INPUT_IDS,
     INPUTS_EMBEDS,
-    IS_CAUSAL,
     LOGITS,
     LOGITS_INDICES,
     POSITION_IDS,
@@ -33,11 +32,8 @@ from appliance.medgemma.prefixes import PrefixStore, PromptKey, common_length, p
 from appliance.medgemma.prompt import Prompt
 from appliance.medgemma.sessions import Brake, Session
 from appliance.medgemma.shortlist import settle
-from appliance.medgemma.spec import GemmaSpec
+from appliance.medgemma.spec import CachePrecision, GemmaSpec
 from appliance.medgemma.vision import ImageFeatures
-
-_UNREAD: Final = np.zeros((1, 1, 1, 1), dtype=np.float32)
-"""Stands for a bias that the run does not read."""
 
 
 class Decoder:
@@ -49,6 +45,7 @@ class Decoder:
         decoder: Session,
         spec: GemmaSpec,
         *,
+        cache_precision: CachePrecision,
         context_length: int,
         chunk_tokens: int,
         prefix_bytes: int,
@@ -60,6 +57,7 @@ class Decoder:
             embedding: Token ids to embeddings.
             decoder: Embeddings to logits.
             spec: The model's shape.
+            cache_precision: What the graph keeps of keys and values.
             context_length: Tokens in the cache.
             chunk_tokens: Longest run of a prefill; an image is never split, so a run may be longer.
             prefix_bytes: Memory for copies of prompts' beginnings.
@@ -70,7 +68,9 @@ class Decoder:
         self._spec = spec
         self._chunk_tokens = chunk_tokens
         image_tokens = 0 if spec.vision is None else spec.vision.mm_tokens_per_image
-        self._cache = KvCache(spec.text, context_length, max(chunk_tokens, image_tokens), decoder.device)
+        self._cache = KvCache(
+            spec.text, context_length, max(chunk_tokens, image_tokens), decoder.device, cache_precision
+        )
         self._blocks = np.full(context_length, TEXT_BLOCK, dtype=np.int32)
         self._keys: list[PromptKey] = []  # of the tokens in the cache, as many as its length
         self._prefixes = PrefixStore(prefix_bytes)
@@ -208,14 +208,9 @@ class Decoder:
         self._keys.extend(keys)
 
     def _masks(self, start: int, end: int, sliding_start: int) -> dict[str, NDArray[Any]]:
-        """Say what the tokens from `start` to `end` may see: causal, or by two biases where one is an image's."""
-        is_text = bool((self._blocks[start:end] == TEXT_BLOCK).all())
-        is_causal = np.array(is_text and IS_CAUSAL in self._session.input_names)
-        if is_causal:
-            return {IS_CAUSAL: is_causal, ATTENTION_BIAS: _UNREAD, ATTENTION_BIAS_SLIDING: _UNREAD}
+        """Say what the tokens from `start` to `end` may see, in full layers and in sliding ones."""
         blocks, window = self._blocks[:end], self._spec.text.sliding_window
         return {
-            IS_CAUSAL: is_causal,
             ATTENTION_BIAS: attention_bias(blocks, start, None),
             ATTENTION_BIAS_SLIDING: attention_bias(blocks[sliding_start:], start - sliding_start, window),
         }

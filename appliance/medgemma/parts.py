@@ -147,6 +147,7 @@ def _open_decoder(
         Session(bundle.graph_path("embedding"), replace(compute, provider="cpu"), weights),
         session,
         spec,
+        cache_precision=bundle.manifest.precision.cache,
         context_length=plan.context_length,
         chunk_tokens=settings.chunk_tokens,
         prefix_bytes=plan.prefix_bytes if settings.prefix_bytes is None else settings.prefix_bytes,

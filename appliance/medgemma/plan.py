@@ -149,11 +149,12 @@ def _plan(
     spec = manifest.architecture
     image_tokens = 0 if spec.vision is None else spec.vision.mm_tokens_per_image
     sliding = sliding_length(spec.text.sliding_window, context_length, max(chunk_tokens, image_tokens), "cpu")
-    a_prefix = cache_bytes(spec.text, image_tokens + 16, sliding)
+    cache = manifest.precision.cache
+    a_prefix = cache_bytes(spec.text, image_tokens + 16, sliding, cache)
     weights, vision = _weight_bytes(manifest)
     resident = _PROCESS_BYTES + int(manifest.files[manifest.tokenizer_file].size_bytes * _TOKENIZER_FACTOR)
     resident += spec.text.vocab_size * _SCHEMA_BYTES_PER_TOKEN + int(weights * _PACKED_FACTOR)
-    resident += cache_bytes(spec.text, context_length, sliding) + prefixes * a_prefix
+    resident += cache_bytes(spec.text, context_length, sliding, cache) + prefixes * a_prefix
     memory = _TOWER_MEMORY[tower]
     opened = int(vision * memory.weights_factor) + memory.library_bytes
     return MemoryPlan(

@@ -34,17 +34,18 @@ def settle(logits: NDArray[np.float32], hidden_state: NDArray[np.float32], rows:
         hidden_state: float32 [H], what the head multiplies.
         rows: Where whole rows come from.
     """
-    allowed = int(np.count_nonzero(logits != -np.inf))  # damaged weights give NaN, which is no -inf
-    count = _FIRST
+    count = min(_FIRST, len(logits))
     while True:
-        token_ids = _likeliest(logits, min(count, allowed))
-        coarse = logits[token_ids]
-        exact = _exact(token_ids, hidden_state, rows)
+        token_ids = _likeliest(logits, count)
+        is_allowed = logits[token_ids] != -np.inf  # damaged weights give NaN, which is no -inf
+        token_ids = token_ids[is_allowed]
+        coarse, exact = logits[token_ids], _exact(token_ids, hidden_state, rows)
         deviation = float(np.sqrt(np.square(exact - coarse).mean()))
-        if len(token_ids) == allowed or exact.max() > coarse.min() + _DEVIATIONS * deviation:
+        are_all = count == len(logits) or not is_allowed.all()
+        if are_all or exact.max() > coarse.min() + _DEVIATIONS * deviation:
             logits[token_ids] = exact
             return
-        count *= _GROWTH
+        count = min(count * _GROWTH, len(logits))
 
 
 def _likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.int64]:

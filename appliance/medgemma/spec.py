@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 LayerType = Literal["sliding_attention", "full_attention"]
+CachePrecision = Literal["int8", "float32"]
+"""Of the keys and values that a decoder keeps."""
 
 
 class VisionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
