@@ -2,13 +2,17 @@
 
 import json
 import os
+import platform
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from rig import boot_files
 
+from appliance import huge_pages
 from appliance.config import load_config
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users: needs root")
@@ -108,6 +112,33 @@ def test_the_engine_has_no_network_no_devices_and_no_records() -> None:
     assert settings_of(name, "PrivateDevices") == ["yes"]
     assert settings_of(name, "InaccessiblePaths") == ["-/var/lib/dermstation"]
     assert settings_of(name, "MemoryMax")
+
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+@pytest.mark.skipif(not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(), reason="no huge pages here")
+def test_the_engines_environment_puts_large_memory_into_huge_pages() -> None:
+    script = """
+import ctypes, re
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+ctypes.memset(libc.malloc(ctypes.c_size_t(64 << 20)), 1, 64 << 20)
+print(re.search(r"AnonHugePages: +([0-9]+)", open("/proc/self/smaps_rollup").read())[1])
+"""
+    asked_for = dict(line.split("=", 1) for line in settings_of("dermstation-engine.service", "Environment"))
+    assert asked_for == huge_pages.ENVIRONMENT
+    found = []
+    for more in ({}, asked_for):
+        environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"} | more
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        found.append(int(done.stdout) >> 10)
+    without, with_it = found
+    assert without < 8
+    assert with_it >= 48
 
 
 def test_the_front_has_no_network_no_devices_no_records_and_a_lower_priority() -> None:

@@ -4,6 +4,7 @@ The engine is a process of its own here too, so that it can die as it can in a c
 """
 
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Final, Self
 
 import click
 
+from appliance import huge_pages
 from appliance.clock import SystemClock
 from appliance.config import LOOPBACK, Config
 from appliance.engine_address import EngineAddress
@@ -104,7 +106,11 @@ class EngineKeeper:
                 # A group of its own: Ctrl-C in the terminal is for the station, which then ends the engine in order.
                 # Its standard input is the line it hangs on: it ends with this process, however that ends.
                 self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    process_group=0,
+                    env={**huge_pages.ENVIRONMENT, **os.environ},
                 )
             status = self._process.wait()
             if self._stop.is_set():

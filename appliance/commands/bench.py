@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from appliance import huge_pages
+
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), help="Model bundle; the demonstration bundle by default.")
@@ -14,6 +16,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every run.")
 def bench(bundle: Path | None, runs: int, threads: int | None, *, as_json: bool) -> None:
     """Measure how fast the model is on this machine, and say what that means for a clinic."""
+    huge_pages.start_anew()  # as the service has them
     from appliance.benchmark.bandwidth import read_bandwidth_gb_per_s
     from appliance.benchmark.machine import describe_machine, load_average, peak_rss_bytes, read_climate
     from appliance.benchmark.model import measure_run, weight_bytes_per_token
