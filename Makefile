@@ -27,7 +27,7 @@ check: $(VENV)/.dev ## style, types, layers and spelling only
 bench: $(VENV)/.dev ## measure this project beside its peers; without peers, the demonstration bundle alone
 	$(BIN)/python tests/benchmarks/compare.py --peers $(PEERS) $(BENCH_FLAGS)
 
-bench-peers: $(VENV)/.dev ## build and convert what make bench compares with (llama.cpp, a 4B checkpoint; 40 GB)
+bench-peers: $(VENV)/.dev ## build and convert what make bench compares with (llama.cpp, OpenVINO GenAI, a 4B checkpoint; 40 GB)
 	sh tests/benchmarks/peers/prepare.sh $(PEERS)
 
 tpm: $(VENV)/.run ## build what the box PIN needs into .venv (needs a C compiler, pkg-config and libtss2-dev)

@@ -1,6 +1,7 @@
 """Parent and child of the harness, with an engine that only counts; and whole rounds of two such engines."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 from harness import rounds
 from harness.engine import Order, Timing
-from harness.parent import EngineCommand, EngineError, EngineProcess
-from harness.rounds import GROUPS, Plan, Results, decode_speed, measure
+from harness.engines.fake import LATE_S
+from harness.parent import EngineCommand, EngineError, EngineProcess, harness_environment
+from harness.rounds import GROUPS, Plan, Results, decode_speed, measure, memory_to_touch
 from tokenizers import Tokenizer
 
 from appliance.demo import bundle_path
@@ -41,6 +43,14 @@ def test_an_engine_says_what_it_is_and_carries_out_orders(engine: EngineProcess,
 def test_without_a_photo_no_time_is_its(engine: EngineProcess) -> None:
     timing = engine.ask(Order(prompt="a", tokens=1))
     assert (timing.image_s, timing.read_ahead_s) == (0.0, 0.0)
+
+
+def test_a_photo_that_is_encoded_late_counts_as_the_photos_time(engine: EngineProcess, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"12345")
+    late = engine.ask(Order(prompt="encode late", tokens=1, photo=str(photo)))
+    assert late.image_s >= LATE_S
+    assert -LATE_S < late.first_token_s <= late.generate_s < 0
 
 
 def test_processor_time_is_told_beside_the_clock(engine: EngineProcess) -> None:
@@ -81,6 +91,30 @@ def test_an_engine_that_does_not_load_is_told(tmp_path: Path) -> None:
 def test_memory_is_watched_from_outside(engine: EngineProcess) -> None:
     memory = engine.memory()
     assert 0 < memory["anonymous_gb"] <= memory["peak_rss_gb"] < 1
+
+
+def test_as_much_memory_is_touched_as_the_largest_engine_takes(tmp_path: Path) -> None:
+    files = [tmp_path / "small", tmp_path / "large"]
+    for file, size in zip(files, (10, 1000), strict=True):
+        file.write_bytes(bytes(size))
+    commands = [command("one", files=(files[0],)), command("two", files=tuple(files)), command("none")]
+    assert memory_to_touch(commands, available=1_000_000) == 2020
+    assert memory_to_touch(commands, available=3000) == 1500
+    assert memory_to_touch(commands, available=None) == 0
+
+
+def test_touching_takes_the_memory() -> None:
+    script = """
+import sys
+from appliance.benchmark.machine import peak_rss_bytes
+from harness import touch_memory
+sys.argv = ["", str(100 << 20)]
+touch_memory.main()
+print(peak_rss_bytes() >> 20)
+"""
+    environment = harness_environment()
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert 100 <= int(done.stdout) < 200
 
 
 def test_decode_speed_counts_the_tokens_after_the_first() -> None:

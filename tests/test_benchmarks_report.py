@@ -64,17 +64,22 @@ def test_the_file_keeps_every_sample(tmp_path: Path) -> None:
 def test_missing_peers_are_named_with_the_way_to_get_them(tmp_path: Path) -> None:
     found, missing = peers(tmp_path, threads=2)
     assert found == []
-    assert len(missing) == 2
+    assert len(missing) == 3
     assert all("make bench-peers" in sentence for sentence in missing)
 
 
-def test_prepared_peers_are_found_and_only_the_baseline_reads_photos(tmp_path: Path) -> None:
-    for name in ("llama-cpp/bin/python", "model-Q4_0.gguf", "model-Q4_K_M.gguf", "mmproj-f16.gguf"):
+def test_prepared_peers_are_found_and_photos_are_read_once_by_each_library(tmp_path: Path) -> None:
+    llama_cpp = ("llama-cpp/bin/python", "model-Q4_0.gguf", "model-Q4_K_M.gguf", "mmproj-f16.gguf")
+    for name in (*llama_cpp, "openvino/bin/python", "openvino-int4/openvino_language_model.bin"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found, missing = peers(tmp_path, threads=2)
     assert missing == []
-    assert {command.name: command.reads_photos for command in found} == {BASELINE: True, "llama.cpp Q4_K_M": False}
+    assert {command.name: command.reads_photos for command in found} == {
+        BASELINE: True,
+        "llama.cpp Q4_K_M": False,
+        "OpenVINO GenAI int4": True,
+    }
     assert found[0].options["threads"] == 2
 
 

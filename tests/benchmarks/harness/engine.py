@@ -38,7 +38,7 @@ class Timing:
     tokens: int
     cpu_s: float
     """Processor time of all threads for the prompt and the tokens: steadier than the clock where others compute too,
-    if the engine's threads sleep while they wait."""
+    if the engine's threads sleep while they wait. The photo's too where it was encoded late."""
     distinct_tokens: int
     """Different ones among the tokens written: few mean that the random weights went round in circles."""
     constraint_s: float = 0.0
@@ -52,6 +52,8 @@ class Engine(Protocol):
     """Of the last `stream`, the photo's included."""
     constraint_s: float
     """Of the last `stream`; see `Timing.constraint_s`."""
+    late_image_s: float
+    """Of the last `stream`, spent on its photo by an engine that cannot encode one before it has the question."""
 
     def facts(self) -> dict[str, Any]:
         """Return `version`, `model`, `weight_bytes` (read for each token) and `disk_bytes`, at least."""

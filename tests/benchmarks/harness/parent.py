@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from appliance import huge_pages
 from harness.engine import Order, Timing
 
 HARNESS: Final = Path(__file__).parents[1]
@@ -44,9 +45,12 @@ class EngineCommand:
 
 
 def harness_environment() -> dict[str, str]:
-    """Return this process's environment with the harness findable, whatever environment's Python is started."""
+    """Return this process's environment with the harness findable, whatever environment's Python is started.
+
+    All engines get memory in huge pages, as ours does in service.
+    """
     path = os.pathsep.join(filter(None, [str(HARNESS), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": path, **huge_pages.ENVIRONMENT}
 
 
 class EngineProcess:

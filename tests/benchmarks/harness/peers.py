@@ -1,5 +1,6 @@
 """Which engines are here: this project's bundle, and the peers that `make bench-peers` prepared."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ CONTEXT_LENGTH: Final = 2048
 HOW_TO: Final = "`make bench-peers` prepares them (an hour and 40 GB of disk)"
 
 _GGUF: Final = {BASELINE: "model-Q4_0.gguf", "llama.cpp Q4_K_M": "model-Q4_K_M.gguf"}
+_GENAI: Final = "OpenVINO GenAI int4"
 _MMPROJ: Final = "mmproj-f16.gguf"
 
 
@@ -29,29 +31,41 @@ def peers(folder: Path, threads: int) -> tuple[list[EngineCommand], list[str]]:
         The commands of the peers that are whole, and a sentence for each one that is not.
     """
     found, missing = [], []
-    python = folder / "llama-cpp" / "bin" / "python"
-    for name, file in _GGUF.items():
-        lacking = [path for path in (python, folder / file, folder / _MMPROJ) if not path.exists()]
+    for command in (*_llama_cpp(folder, threads), _openvino_genai(folder, threads)):
+        lacking = [path for path in (command.python, *command.files) if not path.exists()]
         if lacking:
-            missing.append(f"{name} is not compared: {lacking[0]} is missing; {HOW_TO}.")
-            continue
+            missing.append(f"{command.name} is not compared: {lacking[0]} is missing; {HOW_TO}.")
+        else:
+            found.append(command)
+    return found, missing
+
+
+def _llama_cpp(folder: Path, threads: int) -> Iterator[EngineCommand]:
+    for name, file in _GGUF.items():
         # Both have the same image encoder: once a round is enough.
         mmproj = folder / _MMPROJ if name == BASELINE else None
-        files = (folder / file,) if mmproj is None else (folder / file, mmproj)
         options = {
             "model": str(folder / file),
             "mmproj": mmproj and str(mmproj),
             "threads": threads,
             "context_length": CONTEXT_LENGTH,
         }
-        found.append(
-            EngineCommand(
-                name=name,
-                python=python,
-                module="llama_cpp",
-                options=options,
-                files=files,
-                reads_photos=mmproj is not None,
-            )
+        yield EngineCommand(
+            name=name,
+            python=folder / "llama-cpp" / "bin" / "python",
+            module="llama_cpp",
+            options=options,
+            files=(folder / file,) if mmproj is None else (folder / file, mmproj),
+            reads_photos=mmproj is not None,
         )
-    return found, missing
+
+
+def _openvino_genai(folder: Path, threads: int) -> EngineCommand:
+    exported = folder / "openvino-int4"
+    return EngineCommand(
+        name=_GENAI,
+        python=folder / "openvino" / "bin" / "python",
+        module="openvino_genai",
+        options={"folder": str(exported), "threads": threads},
+        files=tuple(sorted(exported.iterdir())) if exported.is_dir() else (exported,),
+    )

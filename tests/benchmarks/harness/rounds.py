@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from appliance.benchmark.bandwidth import read_bandwidth_gb_per_s
 from appliance.benchmark.prompts import photo
+from appliance.medgemma.plan import available_bytes
 from harness.engine import Order, Timing
 from harness.parent import EngineCommand, EngineError, EngineProcess, harness_environment
 from harness.prompts import UNBOUNDED_ASSESSMENT_SCHEMA, assessment_prompt, text_of
@@ -114,6 +115,7 @@ class _Round:
         for command in commands:
             for path in command.files:
                 prepare(path)
+            _touch_memory(memory_to_touch(commands, available_bytes()))
             with ExitStack() as stack:
                 engine = self._start(command, stack)
                 self._add(f"start_{state}", engine, engine.start_s)
@@ -196,6 +198,17 @@ class _Round:
 def decode_speed(timing: Timing) -> float:
     """Return tokens a second after the first one."""
     return (timing.tokens - 1) / (timing.generate_s - timing.first_token_s)
+
+
+def memory_to_touch(commands: Sequence[EngineCommand], available: int | None) -> int:
+    """Return how many bytes to touch before a start: twice the largest engine's files, or half of what there is."""
+    largest = max(sum(path.stat().st_size for path in command.files) for command in commands)
+    return min(2 * largest, (available or 0) // 2)
+
+
+def _touch_memory(wanted_bytes: int) -> None:
+    command = [sys.executable, "-m", "harness.touch_memory", str(wanted_bytes)]
+    subprocess.run(command, env=harness_environment(), check=True)
 
 
 @contextmanager

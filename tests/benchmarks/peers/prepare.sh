@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prepare what compare.py compares with: llama.cpp, a random checkpoint of the 4B shape, our bundle and its GGUF files.
+# Prepare what compare.py compares with: llama.cpp, OpenVINO GenAI, a random checkpoint of the 4B shape, our bundle and
+# what the peers make of that checkpoint.
 # `sh tests/benchmarks/peers/prepare.sh [FOLDER]`, or `make bench-peers`. What is there already is not made again.
 set -eu
 cd "$(dirname "$0")/../../.."
@@ -70,4 +71,20 @@ for kind in Q4_0 Q4_K_M; do
   "$folder/llama-cpp/bin/python" $here/quantize.py "$folder/model-bf16.gguf" "$folder/model-$kind.gguf" "$kind"
 done
 rm -f "$folder/model-bf16.gguf"
+
+if [ ! -e "$folder/openvino/installed" ]; then
+  say "installing OpenVINO GenAI and its exporter"
+  python3 -m venv "$folder/openvino"
+  "$folder/openvino/bin/pip" install -q -r $here/requirements-openvino.txt
+  # Comes along, is not needed, and breaks transformers where it was built for another torch.
+  "$folder/openvino/bin/pip" uninstall -q -y torchvision
+  touch "$folder/openvino/installed"
+fi
+if [ ! -d "$folder/openvino-int4" ]; then
+  say "exporting for OpenVINO GenAI (5 to 10 minutes and 12 GB of memory)"
+  rm -rf "$folder/openvino-int4.partial"
+  HF_HUB_OFFLINE=1 "$folder/openvino/bin/optimum-cli" export openvino --model "$checkpoint" --task image-text-to-text \
+    --weight-format int4 --group-size 128 --ratio 1.0 "$folder/openvino-int4.partial"
+  mv "$folder/openvino-int4.partial" "$folder/openvino-int4"
+fi
 say "ready: make bench"

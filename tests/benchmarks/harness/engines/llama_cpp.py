@@ -47,6 +47,7 @@ class LlamaCpp:
         self._features: Any = None
         self.prompt_tokens = 0
         self.constraint_s = 0.0
+        self.late_image_s = 0.0
 
     def facts(self) -> dict[str, Any]:
         """Name the library and the files."""

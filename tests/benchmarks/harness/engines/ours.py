@@ -19,6 +19,7 @@ class Ours:
         self._photo: bytes | None = None
         self.prompt_tokens = 0
         self.constraint_s = 0.0
+        self.late_image_s = 0.0
 
     def facts(self) -> dict[str, Any]:
         """Name the bundle, the runtime and the files."""
