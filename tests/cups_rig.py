@@ -13,6 +13,7 @@ from pathlib import Path
 
 CUPSD = "/usr/sbin/cupsd"
 _SHARED = Path("/usr/lib/cups")
+_APP_SOCKET = _SHARED / "backend" / "socket"
 _BACKEND = """#!/bin/sh
 # A printer that complains and waits, as one does in which the paper is jammed.
 [ $# = 0 ] && { echo 'direct jam "Unknown" "Jam"'; exit 0; }
@@ -23,9 +24,9 @@ exec sleep 60
 
 def missing() -> str:
     """Say why there is no CUPS here; empty when there is."""
-    absent = [name for name in (CUPSD, "lp", "lpstat", "lpoptions", "lpadmin", "cancel") if shutil.which(name) is None]
-    if absent:
-        return f"{', '.join(absent)} is missing: install Debian's cups-daemon and cups-client"
+    programs = (CUPSD, str(_APP_SOCKET), "lp", "lpstat", "lpoptions", "lpadmin", "cancel")
+    if absent := [name for name in programs if shutil.which(name) is None]:
+        return f"{', '.join(absent)} is missing: install Debian's cups and cups-client"
     return "" if os.geteuid() == 0 else "needs root to start its own cupsd"
 
 
@@ -89,7 +90,7 @@ def running_cups(folder: Path, *, keeps_files: bool = False) -> Iterator[Cups]:
     for shared in _SHARED.iterdir():
         if shared.name != "backend":
             (folder / "bin" / shared.name).symlink_to(shared)
-    shutil.copy(_SHARED / "backend" / "socket", folder / "bin" / "backend" / "socket")
+    shutil.copy(_APP_SOCKET, folder / "bin" / "backend" / _APP_SOCKET.name)
     jam = folder / "bin" / "backend" / "jam"
     jam.write_text(_BACKEND % (folder / "reason"))
     jam.chmod(0o755)
